@@ -1,0 +1,154 @@
+// Package graph turns a portable Beam pipeline into stages that the engine runs.
+//
+//	Pipeline proto -> checked -> expanded -> fused -> Plan
+//
+// It is pure: no I/O, no clock, no map-iteration order in its results.
+//
+// Three of its choices shape everything below it:
+//
+//   - Grouping is the input side of the stage that consumes a GroupByKey, not a
+//     stage of its own (Stage.Input.Grouping). Where a GroupByKey has more than
+//     one consumer, or one that can't be the root of a worker stage (a Flatten, a
+//     side input, another GroupByKey), a Forward stage is put behind it.
+//   - Flatten disappears: a stage's input reads from several outputs. Producers
+//     write with the coder of the flattened collection.
+//   - Reshuffle and Redistribute disappear too: they are a stage boundary that
+//     keeps elements as they are, timestamp, windows and pane included.
+package graph
+
+import (
+	fnpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/fnexecution_v1"
+	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
+)
+
+// Plan is a pipeline ready to run. It is immutable.
+type Plan struct {
+	// Pipeline is the expanded pipeline: combines lifted, splittable DoFns taken
+	// apart, coders of crossing collections made readable for the runner.
+	Pipeline *pipepb.Pipeline
+	// Stages in topological order: a stage stands behind all it reads from, side
+	// inputs included. Stage.Index is its place.
+	Stages []*Stage
+	// Coders holds every coder that a stage names, the pipeline's own and ours.
+	Coders map[string]*pipepb.Coder
+}
+
+// Kind says who runs a stage.
+type Kind int
+
+const (
+	// Impulse is run by the engine: one element, the empty byte string, in the
+	// global window at the minimum timestamp.
+	Impulse Kind = iota
+	// Forward is run by the engine: its input goes unchanged to its outputs,
+	// grouped first if the input has a Grouping.
+	Forward
+	// SDK is run by a worker of the stage's environment.
+	SDK
+)
+
+// Stage is a fused set of transforms with one input.
+type Stage struct {
+	Index int
+	// ID is unique in the plan and stable for the same pipeline, such as "s03".
+	ID string
+	// Name is for people: the unique names of the transforms, shortened.
+	Name string
+	Kind Kind
+	// Environment is a key of the pipeline's environments; empty unless Kind is SDK.
+	Environment string
+	// Transforms are the ids of the fused transforms, in topological order.
+	Transforms []string
+	// Input is nil for an Impulse.
+	Input *Input
+	// Outputs are the collections that leave the stage, in a fixed order.
+	Outputs []*Output
+	// SideInputs of all its transforms, in a fixed order.
+	SideInputs []*SideInput
+	// Timers are the timer families of its transforms, in a fixed order.
+	Timers []*Timer
+	// Stateful says that a transform of the stage has user state or timers.
+	Stateful bool
+	// Splittable says that the stage's root processes sized elements and restrictions.
+	Splittable bool
+	// Finalizes says that a transform asks for bundle finalization.
+	Finalizes bool
+	// Descriptor is what a worker registers. Its id is the stage's ID; its sources
+	// and sinks carry RemoteGrpcPort payloads with a coder and no endpoint, and
+	// its API endpoints are empty: the worker's side fills them in.
+	Descriptor *fnpb.ProcessBundleDescriptor
+}
+
+// Edge names one output of one stage.
+type Edge struct{ Stage, Output int }
+
+// Input is what a stage consumes.
+type Input struct {
+	// From are the outputs that feed it, in a fixed order. The same edge may be
+	// there twice (a collection flattened with itself): then elements come twice.
+	From []Edge
+	// Coder is the windowed-value coder of the queued elements, a key of Plan.Coders.
+	Coder string
+	// Keyed says that elements are KVs and that a key's elements must go to one
+	// shard, in order: the input is grouped, or the stage has state or timers.
+	Keyed bool
+	// Grouping is set when the consumer reads KV<K, Iterable<V>>.
+	Grouping *Grouping
+	// Source is the id of the source transform in the descriptor (and of the
+	// data stream to it); empty unless the stage's Kind is SDK.
+	Source string
+}
+
+// Grouping describes the GroupByKey at the input side of a stage.
+type Grouping struct {
+	// Transform is the GroupByKey's id.
+	Transform string
+	// Strategy is that of the grouped collection.
+	Strategy *pipepb.WindowingStrategy
+	// WindowCoder is a key of Plan.Coders.
+	WindowCoder string
+	// OutputCoder is the windowed-value coder of KV<K, Iterable<V>>, a key of Plan.Coders.
+	OutputCoder string
+}
+
+// Output is one collection that leaves a stage.
+type Output struct {
+	// Collection is the PCollection's id.
+	Collection string
+	// Sink is the id of the sink transform in the descriptor (and of the data
+	// stream from it); empty unless the stage's Kind is SDK.
+	Sink string
+	// Coder is the windowed-value coder the bytes are written with, a key of Plan.Coders.
+	Coder string
+	// To are the readers, in a fixed order.
+	To []Target
+}
+
+// Target is one reader of an output.
+type Target struct {
+	Stage int
+	// SideInput is -1 for the stage's main input, or the index into its SideInputs.
+	SideInput int
+}
+
+// SideInput is a collection that a transform of the stage looks up.
+type SideInput struct {
+	// Transform and Local name it in state keys: the transform's id and the local
+	// name of its input.
+	Transform, Local string
+	Collection       string
+	// Pattern is the access pattern's URN.
+	Pattern string
+	// Coder is the windowed-value coder of the elements, a key of Plan.Coders.
+	Coder string
+	// From are the outputs that feed it.
+	From []Edge
+}
+
+// Timer is one timer family.
+type Timer struct {
+	Transform, Family string
+	Domain            pipepb.TimeDomain_Enum
+	// Coder is the timer coder's id, a key of Plan.Coders.
+	Coder string
+}
