@@ -1,0 +1,67 @@
+# Targets that a reader needs first: build, test, demo. `make help` lists all.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := build
+
+# A build must not depend on whether git trusts the directory it runs in.
+export GOFLAGS ?= -buildvcs=false
+
+# Everything that is built or downloaded goes to bin/ and .cache/.
+GOSUITE = bin/gosuite
+
+.PHONY: help
+help: ## List the targets.
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | column -t -s $$'\t'
+
+.PHONY: build
+build: deps ## Build bin/summerbeam with both stores, RocksDB and Pebble.
+	go build -tags rocksdb -o bin/summerbeam ./cmd/runner
+
+.PHONY: deps
+deps: # RocksDB's headers and library.
+	@tools/deps.sh
+
+.PHONY: lint
+lint: ## gofmt, go vet and staticcheck, with and without RocksDB.
+	@tools/gofmt.sh
+	go vet ./...
+	go vet -tags rocksdb ./...
+	go tool staticcheck ./...
+	go tool staticcheck -tags rocksdb ./...
+
+.PHONY: test
+test: deps lint ## Everything that must pass before a change goes in.
+	CGO_ENABLED=0 go build ./...
+	go test -race ./...
+	go test -race -tags rocksdb $$(tools/tagged.sh rocksdb)
+	$(MAKE) conformance-short
+
+.PHONY: $(GOSUITE)
+$(GOSUITE):
+	@go build -o $@ ./conformance/cmd/gosuite
+
+.PHONY: conformance-go
+conformance-go: build $(GOSUITE) ## Beam's own Go suites: served and embedded, on both stores.
+	$(GOSUITE) --mode served,embedded --store rocksdb,pebble --expect conformance/expected.txt --json .cache/conformance/go.json
+
+.PHONY: conformance-short
+conformance-short: build $(GOSUITE) ## A sample of Beam's Go suites, served and embedded.
+	$(GOSUITE) --mode served --store rocksdb --tests conformance/short.txt --expect conformance/expected.txt
+	$(GOSUITE) --mode embedded --store pebble --tests conformance/short.txt --expect conformance/expected.txt
+
+.PHONY: conformance-prism
+conformance-prism: $(GOSUITE) ## The same suites on Prism, the Go SDK's own runner, to compare with.
+	$(GOSUITE) --mode prism --json .cache/conformance/prism.json
+
+.PHONY: demo
+demo: build ## Count the words of the Go distribution, embedded and then served.
+	@tools/demo.sh
+
+.PHONY: swap
+swap: build ## One program on Summerbeam, embedded and served, Prism and direct: same output.
+	@tools/swap.sh
+
+.PHONY: clean
+clean: ## Remove what was built.
+	rm -rf bin .cache
