@@ -1,0 +1,441 @@
+package core
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/summerbeam/summerbeam/runner/graph"
+)
+
+// Config is a job's fixed settings. Zero values take the defaults named.
+type Config struct {
+	// Shards per keyed stage (default 4).
+	Shards int
+	// Slots is the number of bundles and groupings that may run at once (default 4).
+	Slots int
+	// BundleElements and BundleBytes bound a bundle's input (defaults 10,000 and
+	// 4 MiB). A single block may exceed them.
+	BundleElements, BundleBytes int64
+	// Attempts is how often a bundle may fail by its own fault before the job does
+	// (default 3), WorkerLosses how often by a lost worker (default 10).
+	Attempts, WorkerLosses int
+	// EpochInterval is the longest time between a change and its epoch (default
+	// 200 ms); EpochBytes of dirty state start one earlier (default 32 MiB).
+	EpochInterval time.Duration
+	EpochBytes    int64
+}
+
+func (c Config) withDefaults() Config {
+	def := func(p *int, v int) {
+		if *p <= 0 {
+			*p = v
+		}
+	}
+	def64 := func(p *int64, v int64) {
+		if *p <= 0 {
+			*p = v
+		}
+	}
+	def(&c.Shards, 4)
+	def(&c.Slots, 4)
+	def64(&c.BundleElements, 10_000)
+	def64(&c.BundleBytes, 4<<20)
+	def(&c.Attempts, 3)
+	def(&c.WorkerLosses, 10)
+	def64(&c.EpochBytes, 32<<20)
+	if c.EpochInterval <= 0 {
+		c.EpochInterval = 200 * time.Millisecond
+	}
+	return c
+}
+
+// Core is one job's state machine. It is for one goroutine.
+type Core struct {
+	cfg    Config
+	stages []stage
+	now    time.Duration
+
+	bundles    map[BundleID]*bundle
+	lastBundle BundleID
+	// order lists the running bundles by age: iterating bundles would bring the
+	// map's random order into the actions.
+	order []BundleID
+	busy  int // slots in use
+
+	epoch epochState
+
+	// result is why the job stops before its end: a failure or a cancellation.
+	stopping bool
+	result   error
+	finished bool
+
+	actions []Action
+}
+
+type stage struct {
+	plan  *graph.Stage
+	index int
+	inbox inbox
+	// next is the shard that a block without a key goes to, and where the search
+	// for the next bundle begins.
+	next int
+	// inputWM and outputWM in event-time ms; see the package comment.
+	inputWM, outputWM int64
+	// sealed counts the side inputs that are complete.
+	sealed     int
+	sideSealed []bool
+	running    int
+	// grouping: raw blocks wait for the input's end, then each shard is grouped.
+	grouping bool
+}
+
+type bundle struct {
+	id           BundleID
+	stage, shard int
+	claim        claim
+	aborted      bool
+}
+
+// New makes the core of a job that runs plan.
+func New(plan *graph.Plan, cfg Config) *Core {
+	c := &Core{cfg: cfg.withDefaults(), bundles: make(map[BundleID]*bundle)}
+	c.stages = make([]stage, len(plan.Stages))
+	for i, p := range plan.Stages {
+		shards := 1
+		if p.Input != nil && p.Input.Keyed {
+			shards = c.cfg.Shards
+		}
+		c.stages[i] = stage{
+			plan:       p,
+			index:      i,
+			inbox:      newInbox(shards),
+			inputWM:    MinTime,
+			outputWM:   MinTime,
+			sideSealed: make([]bool, len(p.SideInputs)),
+			grouping:   p.Input != nil && p.Input.Grouping != nil,
+		}
+	}
+	return c
+}
+
+// Step takes one event and returns what to do about it. now is the job's clock:
+// it never goes back. The returned slice is valid until the next Step.
+func (c *Core) Step(now time.Duration, ev Event) []Action {
+	c.actions = c.actions[:0]
+	if c.finished {
+		return nil
+	}
+	c.now = max(c.now, now)
+	switch ev := ev.(type) {
+	case Started:
+		c.start()
+	case BundleFinished:
+		c.bundleFinished(ev)
+	case BundleFailed:
+		c.bundleFailed(ev)
+	case ShardGrouped:
+		c.shardGrouped(ev)
+	case EpochDurable:
+		c.epochDurable(ev)
+	case Canceled:
+		c.stop(ev.Cause)
+	case Tick:
+	}
+	c.advance()
+	return c.actions
+}
+
+func (c *Core) do(a Action) { c.actions = append(c.actions, a) }
+
+func (c *Core) start() {
+	for i := range c.stages {
+		if c.stages[i].plan.Kind == graph.Impulse {
+			// One block stands for the element that the driver makes.
+			c.stages[i].inbox.push(0, Block{Count: 1, Hold: MinTime})
+		}
+	}
+	c.moveWatermarks()
+}
+
+// advance does all that has become possible: due residuals, bundles, an epoch,
+// the job's end.
+func (c *Core) advance() {
+	if c.finished {
+		return
+	}
+	for i := range c.stages {
+		c.stages[i].inbox.wake(c.now)
+	}
+	if c.stopping {
+		if c.busy == 0 && !c.epoch.writing {
+			c.finish(c.result)
+		}
+		return
+	}
+	c.schedule()
+	if c.done() && !c.epoch.dirty() && !c.epoch.writing {
+		c.finish(nil)
+		return
+	}
+	c.maybeWriteEpoch(c.done())
+	c.wakeUp()
+}
+
+func (c *Core) done() bool {
+	if c.busy > 0 {
+		return false
+	}
+	for i := range c.stages {
+		if s := &c.stages[i]; s.inputWM != MaxTime || !s.inbox.empty() {
+			return false
+		}
+	}
+	return true
+}
+
+func (c *Core) finish(err error) {
+	c.finished = true
+	c.do(Finish{Err: err})
+}
+
+// stop ends the job early. Running bundles are aborted; the job finishes when the
+// last of them has ended, so that nothing of it runs on behind its back.
+func (c *Core) stop(err error) {
+	if c.stopping {
+		return
+	}
+	c.stopping = true
+	c.result = err
+	for _, id := range c.order {
+		c.abort(id, err)
+	}
+}
+
+func (c *Core) abort(id BundleID, cause error) {
+	if b := c.bundles[id]; b != nil && !b.aborted {
+		b.aborted = true
+		c.do(Abort{Bundle: id, Cause: cause})
+	}
+}
+
+// wakeUp asks for the next Tick that is needed, if any is.
+func (c *Core) wakeUp() {
+	at := time.Duration(-1)
+	sooner := func(t time.Duration) {
+		if at < 0 || t < at {
+			at = t
+		}
+	}
+	for i := range c.stages {
+		if d := c.stages[i].inbox.delayed; len(d) > 0 {
+			sooner(d[0].at)
+		}
+	}
+	if c.epoch.dirty() && !c.epoch.writing {
+		sooner(c.epoch.since + c.cfg.EpochInterval)
+	}
+	if at >= 0 {
+		c.do(WakeAt{At: at})
+	}
+}
+
+// schedule fills the free slots. The stages furthest down the pipeline go first:
+// they empty queues, those above fill them.
+func (c *Core) schedule() {
+	for i := len(c.stages) - 1; i >= 0; i-- {
+		s := &c.stages[i]
+		if c.epoch.full(c.cfg) {
+			return // applying more would outgrow the frozen layer's write
+		}
+		if s.sealed < len(s.sideSealed) {
+			continue
+		}
+		c.groupShards(s)
+		c.startBundles(s)
+	}
+}
+
+// groupShards asks for the grouping of a stage's shards once its input is complete.
+func (c *Core) groupShards(s *stage) {
+	if !s.grouping || s.inputWM != MaxTime {
+		return
+	}
+	for i := range s.inbox.shards {
+		sh := &s.inbox.shards[i]
+		if c.busy >= c.cfg.Slots {
+			return
+		}
+		if len(sh.raw) == 0 || sh.grouping {
+			continue
+		}
+		sh.grouping = true
+		c.busy++
+		c.do(GroupShard{Stage: s.index, Shard: i, Blocks: sh.raw})
+	}
+}
+
+func (c *Core) shardGrouped(ev ShardGrouped) {
+	c.busy--
+	s := &c.stages[ev.Stage]
+	sh := &s.inbox.shards[ev.Shard]
+	sh.grouping = false
+	if ev.Err != nil {
+		c.stop(fmt.Errorf("stage %s: grouping: %w", s.plan.Name, ev.Err))
+		return
+	}
+	raw := sh.raw
+	sh.raw = nil
+	for _, b := range ev.Blocks {
+		s.inbox.push(ev.Shard, b)
+	}
+	s.inbox.release(claim{blocks: raw})
+	c.moveWatermarks()
+}
+
+func (c *Core) startBundles(s *stage) {
+	n := len(s.inbox.shards)
+	for tried := 0; tried < n && s.inbox.queued > 0 && c.busy < c.cfg.Slots; {
+		i := s.next % n
+		sh := &s.inbox.shards[i]
+		keyed := s.plan.Input != nil && s.plan.Input.Keyed
+		if !sh.pending() || (keyed && sh.running > 0) {
+			s.next = i + 1
+			tried++
+			continue
+		}
+		elements, bytes := c.cfg.BundleElements, c.cfg.BundleBytes
+		if !keyed {
+			// One queue for all slots: leave a share for those that are still free.
+			free := int64(c.cfg.Slots - c.busy)
+			elements = min(elements, max(1, (sh.elements+free-1)/free))
+		}
+		c.startBundle(s, i, s.inbox.take(i, elements, bytes))
+		s.next = i + 1
+		if keyed {
+			tried++
+		}
+	}
+}
+
+func (c *Core) startBundle(s *stage, shard int, cl claim) {
+	c.lastBundle++
+	b := &bundle{id: c.lastBundle, stage: s.index, shard: shard, claim: cl}
+	c.bundles[b.id] = b
+	c.order = append(c.order, b.id)
+	c.busy++
+	s.running++
+	s.inbox.shards[shard].running++
+	c.do(RunBundle{
+		Bundle: b.id, Stage: s.index, Shard: shard,
+		Attempt: cl.failed + cl.lost + 1, Blocks: cl.blocks,
+	})
+}
+
+// endBundle takes a bundle off the books; its claim is the caller's to settle.
+func (c *Core) endBundle(id BundleID) *bundle {
+	b := c.bundles[id]
+	if b == nil {
+		return nil
+	}
+	delete(c.bundles, id)
+	for i, o := range c.order {
+		if o == id {
+			c.order = append(c.order[:i], c.order[i+1:]...)
+			break
+		}
+	}
+	c.busy--
+	s := &c.stages[b.stage]
+	s.running--
+	s.inbox.shards[b.shard].running--
+	return b
+}
+
+func (c *Core) bundleFinished(ev BundleFinished) {
+	b := c.endBundle(ev.Bundle)
+	if b == nil || c.stopping {
+		return
+	}
+	s := &c.stages[b.stage]
+	c.do(Commit{Bundle: b.id})
+	for _, o := range ev.Outputs {
+		t := s.plan.Outputs[o.Output].To[o.Target]
+		r := &c.stages[t.Stage]
+		switch {
+		case t.SideInput >= 0:
+			c.do(AddSideInput{Stage: t.Stage, SideInput: t.SideInput, Block: o.Block})
+		case r.grouping:
+			r.inbox.pushRaw(o.Shard, o.Block)
+		case r.plan.Input.Keyed:
+			r.inbox.push(o.Shard, o.Block)
+		default:
+			r.inbox.push(0, o.Block)
+		}
+	}
+	for _, r := range ev.Residuals {
+		s.inbox.delay(c.now+r.Delay, b.shard, r.Block)
+	}
+	s.inbox.release(b.claim)
+	c.epoch.applied(c.now, ev.StateBytes)
+	if ev.Finalize {
+		c.epoch.finalizers = append(c.epoch.finalizers, b.id)
+	}
+	c.moveWatermarks()
+}
+
+func (c *Core) bundleFailed(ev BundleFailed) {
+	b := c.endBundle(ev.Bundle)
+	if b == nil || c.stopping {
+		return
+	}
+	s := &c.stages[b.stage]
+	cl := b.claim
+	if ev.WorkerLost {
+		cl.lost++
+	} else {
+		cl.failed++
+	}
+	if ev.Fatal || cl.failed >= c.cfg.Attempts || cl.lost >= c.cfg.WorkerLosses {
+		err := ev.Err
+		if err == nil {
+			err = errors.New("bundle failed without a reason")
+		}
+		if n := cl.failed + cl.lost; n > 1 {
+			err = fmt.Errorf("after %d attempts: %w", n, err)
+		}
+		c.stop(fmt.Errorf("stage %s: %w", s.plan.Name, err))
+		return
+	}
+	s.inbox.untake(b.shard, cl)
+	c.do(Retried{Bundle: b.id, Stage: b.stage, Attempt: cl.failed + cl.lost, Err: ev.Err})
+}
+
+// moveWatermarks carries changes of holds and inputs down the stages. They stand
+// in topological order, so one pass suffices.
+func (c *Core) moveWatermarks() {
+	for i := range c.stages {
+		s := &c.stages[i]
+		in := int64(MaxTime)
+		if s.plan.Input != nil {
+			in = c.minOutput(s.plan.Input.From)
+		}
+		s.inputWM = max(s.inputWM, in)
+		s.outputWM = max(s.outputWM, min(s.inputWM, s.inbox.holds.min()))
+		for j, side := range s.plan.SideInputs {
+			if !s.sideSealed[j] && c.minOutput(side.From) == MaxTime {
+				s.sideSealed[j] = true
+				s.sealed++
+				c.do(SealSideInput{Stage: i, SideInput: j})
+			}
+		}
+	}
+}
+
+func (c *Core) minOutput(from []graph.Edge) int64 {
+	m := int64(MaxTime)
+	for _, e := range from {
+		m = min(m, c.stages[e.Stage].outputWM)
+	}
+	return m
+}

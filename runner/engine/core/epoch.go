@@ -1,0 +1,72 @@
+package core
+
+import (
+	"fmt"
+	"time"
+)
+
+// epochState tracks what has been applied since the last epoch was frozen. There
+// is at most one frozen layer: the next freeze waits until it is durable.
+type epochState struct {
+	last    uint64 // number of the last epoch frozen
+	writing bool
+	// changed since the last freeze, when first, and the bytes of state.
+	changed bool
+	since   time.Duration
+	bytes   int64
+	// finalizers of bundles applied since the last freeze, and those of the layer
+	// that is being written.
+	finalizers, frozen []BundleID
+}
+
+func (e *epochState) applied(now time.Duration, bytes int64) {
+	if bytes == 0 {
+		return
+	}
+	if !e.changed {
+		e.changed, e.since = true, now
+	}
+	e.bytes += bytes
+}
+
+// dirty says that an epoch would write something or that someone waits for one.
+func (e *epochState) dirty() bool { return e.changed || len(e.finalizers) > 0 }
+
+// full says that no more may be applied until the frozen layer is durable.
+func (e *epochState) full(cfg Config) bool { return e.writing && e.bytes >= cfg.EpochBytes }
+
+// maybeWriteEpoch starts an epoch if it is due: by time, by size, because
+// finalizers wait, or at the job's end.
+func (c *Core) maybeWriteEpoch(end bool) {
+	e := &c.epoch
+	if e.writing || !e.dirty() {
+		return
+	}
+	due := end || len(e.finalizers) > 0 || e.bytes >= c.cfg.EpochBytes ||
+		c.now-e.since >= c.cfg.EpochInterval
+	if !due {
+		return
+	}
+	e.last++
+	e.writing = true
+	e.changed, e.bytes = false, 0
+	e.frozen, e.finalizers = e.finalizers, nil
+	c.do(WriteEpoch{Epoch: e.last})
+}
+
+func (c *Core) epochDurable(ev EpochDurable) {
+	e := &c.epoch
+	if !e.writing || ev.Epoch != e.last {
+		return
+	}
+	e.writing = false
+	frozen := e.frozen
+	e.frozen = nil
+	if ev.Err != nil {
+		c.stop(fmt.Errorf("writing state: epoch %d: %w", ev.Epoch, ev.Err))
+		return
+	}
+	for _, id := range frozen {
+		c.do(Finalize{Bundle: id})
+	}
+}

@@ -1,0 +1,145 @@
+package core
+
+import "time"
+
+// Event is something that happened outside the core.
+type Event interface{ event() }
+
+// Started begins the job. It is the first event and comes once.
+type Started struct{}
+
+// BundleFinished reports a bundle that succeeded, with all its effects.
+type BundleFinished struct {
+	Bundle BundleID
+	// Outputs in the order in which they are to be queued.
+	Outputs []Routed
+	// Residuals are work of the same stage left for later.
+	Residuals []Residual
+	// StateBytes is what committing its staged state adds to the dirty layer.
+	StateBytes int64
+	// Finalize says the worker waits for a word once the bundle is durable.
+	Finalize bool
+}
+
+// BundleFailed reports a bundle that left nothing behind.
+type BundleFailed struct {
+	Bundle BundleID
+	Err    error
+	// WorkerLost says it was the worker's end, not the bundle's fault: such
+	// failures count against a limit of their own, a higher one.
+	WorkerLost bool
+	// Fatal says that another attempt can't help.
+	Fatal bool
+}
+
+// ShardGrouped answers GroupShard: the shard's elements, grouped.
+type ShardGrouped struct {
+	Stage, Shard int
+	Blocks       []Block
+	Err          error
+}
+
+// EpochDurable answers WriteEpoch.
+type EpochDurable struct {
+	Epoch uint64
+	Err   error
+}
+
+// Tick tells the time; nothing else happened.
+type Tick struct{}
+
+// Canceled asks the job to stop. Cause becomes the job's result.
+type Canceled struct{ Cause error }
+
+func (Started) event()        {}
+func (BundleFinished) event() {}
+func (BundleFailed) event()   {}
+func (ShardGrouped) event()   {}
+func (EpochDurable) event()   {}
+func (Tick) event()           {}
+func (Canceled) event()       {}
+
+// Routed is one output block on its way to one reader.
+type Routed struct {
+	// Output indexes the stage's Outputs, Target the output's To.
+	Output, Target int
+	// Shard of the reader; of no meaning for readers that are not keyed.
+	Shard int
+	Block Block
+}
+
+// Residual is an element that a splittable DoFn left for later.
+type Residual struct {
+	Block Block
+	Delay time.Duration
+}
+
+// Action is something for the driver to do. Actions of one Step are carried out
+// in order. Those marked "at once" must be complete before the next Step.
+type Action interface{ action() }
+
+// RunBundle starts a bundle; its end is a BundleFinished or BundleFailed event.
+type RunBundle struct {
+	Bundle       BundleID
+	Stage, Shard int
+	// Attempt counts from 1.
+	Attempt int
+	Blocks  []Block
+}
+
+// Commit merges a finished bundle's staged state into the dirty layer, at once.
+type Commit struct{ Bundle BundleID }
+
+// Abort asks for an early end of a running bundle. It still ends by an event.
+type Abort struct {
+	Bundle BundleID
+	Cause  error
+}
+
+// GroupShard asks for a shard's elements to be grouped by key and window.
+type GroupShard struct {
+	Stage, Shard int
+	Blocks       []Block
+}
+
+// AddSideInput hands elements to a side input of a stage, at once.
+type AddSideInput struct {
+	Stage, SideInput int
+	Block            Block
+}
+
+// SealSideInput says that a side input is complete, at once.
+type SealSideInput struct{ Stage, SideInput int }
+
+// WriteEpoch freezes the dirty layer, at once, and starts to write it; its end is
+// an EpochDurable event.
+type WriteEpoch struct{ Epoch uint64 }
+
+// Finalize tells the worker that ran the bundle that it is durable.
+type Finalize struct{ Bundle BundleID }
+
+// Retried reports a failed attempt that will be made again.
+type Retried struct {
+	Bundle  BundleID
+	Stage   int
+	Attempt int
+	Err     error
+}
+
+// WakeAt asks for a Tick at the given time, at the latest.
+type WakeAt struct{ At time.Duration }
+
+// Finish is the job's end and the last action ever. Err is nil when it is done.
+type Finish struct{ Err error }
+
+func (RunBundle) action()     {}
+func (Commit) action()        {}
+func (Abort) action()         {}
+func (GroupShard) action()    {}
+func (AddSideInput) action()  {}
+func (SealSideInput) action() {}
+func (WriteEpoch) action()    {}
+func (Finalize) action()      {}
+func (Retried) action()       {}
+func (WakeAt) action()        {}
+func (Finish) action()        {}

@@ -1,0 +1,143 @@
+package core
+
+import "time"
+
+// inbox is what waits in front of one stage: a queue of blocks per shard. A stage
+// that is not keyed has one shard, from which many bundles may draw at once.
+type inbox struct {
+	shards []shard
+	// delayed are residuals whose time has not come, in order of their time.
+	delayed []delayed
+	// holds has one entry for every block of the stage, wherever it is.
+	holds holds
+	// queued counts blocks that are ready to be put into a bundle, over all shards.
+	queued int
+}
+
+type shard struct {
+	// raw are ungrouped blocks of a grouping stage; unused in others.
+	raw []Block
+	// ready are blocks for bundles. head is the first not taken.
+	ready []Block
+	head  int
+	// elements is the number of elements in ready from head on.
+	elements int64
+	// retry are claims of failed bundles; they go before ready, whole.
+	retry []claim
+	// running counts bundles of this shard; grouping says GroupShard is under way.
+	running  int
+	grouping bool
+}
+
+// claim is a bundle's input, kept until the bundle is applied so that another
+// attempt has the same elements in the same order.
+type claim struct {
+	blocks []Block
+	// attempts made so far that failed by the bundle's own fault, and those that
+	// a lost worker ended.
+	failed, lost int
+}
+
+type delayed struct {
+	at    time.Duration
+	shard int
+	block Block
+}
+
+func newInbox(shards int) inbox {
+	return inbox{shards: make([]shard, shards), holds: newHolds()}
+}
+
+// push queues a block for bundles.
+func (in *inbox) push(shard int, b Block) {
+	in.holds.add(b.Hold)
+	in.queue(shard, b)
+}
+
+// queue makes a block that is already held ready for bundles.
+func (in *inbox) queue(shard int, b Block) {
+	s := &in.shards[shard]
+	s.ready = append(s.ready, b)
+	s.elements += b.Count
+	in.queued++
+}
+
+// pushRaw queues a block for grouping.
+func (in *inbox) pushRaw(shard int, b Block) {
+	in.holds.add(b.Hold)
+	s := &in.shards[shard]
+	s.raw = append(s.raw, b)
+}
+
+// delay keeps a residual until its time. Equal times stay in order of arrival.
+func (in *inbox) delay(at time.Duration, shard int, b Block) {
+	in.holds.add(b.Hold)
+	i := len(in.delayed)
+	for i > 0 && in.delayed[i-1].at > at {
+		i--
+	}
+	in.delayed = append(in.delayed, delayed{})
+	copy(in.delayed[i+1:], in.delayed[i:])
+	in.delayed[i] = delayed{at, shard, b}
+}
+
+// wake moves due residuals to the queues of their shards.
+func (in *inbox) wake(now time.Duration) {
+	n := 0
+	for n < len(in.delayed) && in.delayed[n].at <= now {
+		in.queue(in.delayed[n].shard, in.delayed[n].block)
+		n++
+	}
+	in.delayed = in.delayed[n:]
+}
+
+// take claims the next bundle's input from a shard: a failed claim as it was, or
+// ready blocks up to the limits, at least one.
+func (in *inbox) take(shard int, maxElements, maxBytes int64) claim {
+	s := &in.shards[shard]
+	if len(s.retry) > 0 {
+		c := s.retry[0]
+		s.retry = s.retry[1:]
+		in.queued -= len(c.blocks)
+		return c
+	}
+	var elements, bytes int64
+	end := s.head
+	for end < len(s.ready) {
+		b := &s.ready[end]
+		if end > s.head && (elements+b.Count > maxElements || bytes+b.Bytes > maxBytes) {
+			break
+		}
+		elements += b.Count
+		bytes += b.Bytes
+		end++
+	}
+	c := claim{blocks: s.ready[s.head:end:end]}
+	in.queued -= end - s.head
+	s.elements -= elements
+	s.head = end
+	if s.head == len(s.ready) {
+		// The claim keeps the old array; the queue must not write into it.
+		s.ready, s.head = nil, 0
+	}
+	return c
+}
+
+// untake puts a failed bundle's claim back to the head of its shard.
+func (in *inbox) untake(shard int, c claim) {
+	s := &in.shards[shard]
+	s.retry = append(s.retry, c)
+	in.queued += len(c.blocks)
+}
+
+// release forgets the blocks of an applied claim.
+func (in *inbox) release(c claim) {
+	for i := range c.blocks {
+		in.holds.remove(c.blocks[i].Hold)
+	}
+}
+
+// empty says that no block is left in any state.
+func (in *inbox) empty() bool { return len(in.holds.count) == 0 }
+
+func (s *shard) pending() bool { return s.head < len(s.ready) || len(s.retry) > 0 }

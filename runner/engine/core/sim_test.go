@@ -1,0 +1,267 @@
+package core
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/summerbeam/summerbeam/runner/graph"
+)
+
+// sim drives a core with a scripted worker: elements are integers, a stage adds
+// nothing to them, keys are element mod 7. A seed chooses the order of events,
+// failures and residuals, so a failing seed replays.
+type sim struct {
+	plan  *graph.Plan
+	cfg   Config
+	rnd   *rand.Rand
+	c     *Core
+	now   time.Duration
+	input []int // what the impulse's element stands for
+
+	// Chances in percent.
+	fail, lose, residual int
+
+	pending   []Event
+	running   map[BundleID]RunBundle
+	aborted   map[BundleID]bool
+	committed map[BundleID]bool
+	side      map[[2]int][]int
+	sealed    map[[2]int]bool
+	// got is what each stage has processed, in order of application.
+	got       [][]int
+	durable   []uint64
+	wake      time.Duration
+	finalized []BundleID
+	wantFinal int
+	result    error
+	ended     bool
+	steps     int
+}
+
+const simKeys = 7
+
+func newSim(plan *graph.Plan, cfg Config, seed uint64) *sim {
+	return &sim{
+		plan: plan, cfg: cfg, rnd: rand.New(rand.NewPCG(seed, 1)), c: New(plan, cfg),
+		running: map[BundleID]RunBundle{}, aborted: map[BundleID]bool{}, committed: map[BundleID]bool{},
+		side: map[[2]int][]int{}, sealed: map[[2]int]bool{},
+		got: make([][]int, len(plan.Stages)), wake: -1,
+	}
+}
+
+func (s *sim) chance(percent int) bool { return s.rnd.IntN(100) < percent }
+
+// run feeds events until the job ends. It returns an error if the core breaks one
+// of its promises on the way.
+func (s *sim) run(stopAfter int) error {
+	if err := s.step(Started{}); err != nil {
+		return err
+	}
+	for !s.ended {
+		if s.steps++; s.steps > 200_000 {
+			return errors.New("the job does not end")
+		}
+		if stopAfter > 0 && s.steps == stopAfter {
+			if err := s.step(Canceled{Cause: errCanceled}); err != nil {
+				return err
+			}
+			continue
+		}
+		if len(s.pending) == 0 {
+			if s.wake < 0 {
+				return fmt.Errorf("stuck: nothing runs and nobody wakes the core (step %d)", s.steps)
+			}
+			s.now = max(s.now, s.wake)
+			s.wake = -1
+			if err := s.step(Tick{}); err != nil {
+				return err
+			}
+			continue
+		}
+		i := s.rnd.IntN(len(s.pending))
+		ev := s.pending[i]
+		s.pending = slices.Delete(s.pending, i, i+1)
+		s.now += time.Duration(s.rnd.IntN(50)) * time.Millisecond
+		if err := s.step(ev); err != nil {
+			return err
+		}
+	}
+	if len(s.running) > 0 {
+		return fmt.Errorf("finished while %d bundles run", len(s.running))
+	}
+	return nil
+}
+
+var errCanceled = errors.New("canceled")
+
+func (s *sim) step(ev Event) error {
+	var fin BundleFinished
+	if e, ok := ev.(BundleFinished); ok {
+		fin = e
+		if s.aborted[e.Bundle] {
+			fin, ev = BundleFinished{}, BundleFailed{Bundle: e.Bundle, Err: errCanceled}
+		}
+	}
+	if f, ok := ev.(BundleFailed); ok {
+		delete(s.running, f.Bundle)
+	}
+	before := make([]int64, len(s.c.stages))
+	for i := range s.c.stages {
+		before[i] = s.c.stages[i].outputWM
+	}
+	for _, a := range s.c.Step(s.now, ev) {
+		if s.ended {
+			return errors.New("an action behind Finish")
+		}
+		if err := s.act(a, fin); err != nil {
+			return err
+		}
+	}
+	delete(s.running, fin.Bundle)
+	for i := range s.c.stages {
+		if s.c.stages[i].outputWM < before[i] {
+			return fmt.Errorf("stage %d: watermark went back", i)
+		}
+	}
+	return nil
+}
+
+func (s *sim) act(a Action, fin BundleFinished) error {
+	switch a := a.(type) {
+	case RunBundle:
+		keyed := s.plan.Stages[a.Stage].Input != nil && s.plan.Stages[a.Stage].Input.Keyed
+		for _, r := range s.running {
+			if keyed && r.Stage == a.Stage && r.Shard == a.Shard && r.Bundle != fin.Bundle {
+				return fmt.Errorf("two bundles of shard %d at once", a.Shard)
+			}
+		}
+		if len(s.plan.Stages[a.Stage].SideInputs) > 0 && !s.sealed[[2]int{a.Stage, 0}] {
+			return errors.New("a bundle runs before its side input is complete")
+		}
+		s.running[a.Bundle] = a
+		s.pending = append(s.pending, s.outcome(a))
+	case Commit:
+		if s.committed[a.Bundle] {
+			return fmt.Errorf("%v committed twice", a.Bundle)
+		}
+		s.committed[a.Bundle] = true
+		r := s.running[a.Bundle]
+		for _, b := range r.Blocks {
+			s.got[r.Stage] = append(s.got[r.Stage], s.values(r.Stage, b)...)
+		}
+		// Residuals come back as blocks of their own.
+		for _, res := range fin.Residuals {
+			v := res.Block.Payload.([]int)
+			n := len(s.got[r.Stage]) - len(v)
+			s.got[r.Stage] = s.got[r.Stage][:n]
+		}
+	case Abort:
+		s.aborted[a.Bundle] = true
+	case GroupShard:
+		if s.c.stages[a.Stage].inputWM != MaxTime {
+			return errors.New("grouped before the input was complete")
+		}
+		s.pending = append(s.pending, ShardGrouped{Stage: a.Stage, Shard: a.Shard, Blocks: s.regroup(a.Blocks)})
+	case AddSideInput:
+		k := [2]int{a.Stage, a.SideInput}
+		if s.sealed[k] {
+			return errors.New("side input grew after it was sealed")
+		}
+		s.side[k] = append(s.side[k], a.Block.Payload.([]int)...)
+	case SealSideInput:
+		s.sealed[[2]int{a.Stage, a.SideInput}] = true
+	case WriteEpoch:
+		s.pending = append(s.pending, EpochDurable{Epoch: a.Epoch})
+		s.durable = append(s.durable, a.Epoch)
+	case Finalize:
+		s.finalized = append(s.finalized, a.Bundle)
+	case WakeAt:
+		s.wake = a.At
+	case Finish:
+		s.ended, s.result = true, a.Err
+	}
+	return nil
+}
+
+func (s *sim) values(stage int, b Block) []int {
+	if s.plan.Stages[stage].Kind == graph.Impulse {
+		return s.input
+	}
+	return b.Payload.([]int)
+}
+
+// regroup sorts a shard's elements, and cuts them into blocks anew.
+func (s *sim) regroup(in []Block) []Block {
+	var all []int
+	for _, b := range in {
+		all = append(all, b.Payload.([]int)...)
+	}
+	slices.Sort(all)
+	return s.cut(all)
+}
+
+func (s *sim) cut(v []int) (out []Block) {
+	for len(v) > 0 {
+		n := 1 + s.rnd.IntN(len(v))
+		out = append(out, Block{Count: int64(n), Bytes: int64(8 * n), Hold: int64(v[0]), Payload: slices.Clone(v[:n])})
+		v = v[n:]
+	}
+	return out
+}
+
+// outcome decides how a bundle will end.
+func (s *sim) outcome(a RunBundle) Event {
+	if s.chance(s.fail) && a.Attempt < s.c.cfg.Attempts {
+		return BundleFailed{Bundle: a.Bundle, Err: errors.New("user code failed")}
+	}
+	if s.chance(s.lose) && a.Attempt < 5 {
+		return BundleFailed{Bundle: a.Bundle, Err: errors.New("gone"), WorkerLost: true}
+	}
+	ev := BundleFinished{Bundle: a.Bundle}
+	var all []int
+	for _, b := range a.Blocks {
+		all = append(all, s.values(a.Stage, b)...)
+	}
+	st := s.plan.Stages[a.Stage]
+	if st.Splittable && len(all) > 1 && s.chance(s.residual) {
+		n := len(all) / 2
+		rest := slices.Clone(all[n:])
+		all = all[:n]
+		ev.Residuals = []Residual{{
+			Block: Block{Count: int64(len(rest)), Hold: int64(slices.Min(rest)), Payload: rest},
+			Delay: time.Duration(s.rnd.IntN(3)) * 100 * time.Millisecond,
+		}}
+	}
+	if st.Stateful {
+		ev.StateBytes = int64(len(all))
+	}
+	if st.Finalizes {
+		ev.Finalize = true
+		s.wantFinal++
+	}
+	for o, out := range st.Outputs {
+		for t, to := range out.To {
+			in := s.plan.Stages[to.Stage].Input
+			if to.SideInput < 0 && in.Keyed {
+				by := make([][]int, s.c.cfg.Shards)
+				for _, v := range all {
+					k := v % simKeys % s.c.cfg.Shards
+					by[k] = append(by[k], v)
+				}
+				for k, v := range by {
+					for _, b := range s.cut(v) {
+						ev.Outputs = append(ev.Outputs, Routed{Output: o, Target: t, Shard: k, Block: b})
+					}
+				}
+				continue
+			}
+			for _, b := range s.cut(slices.Clone(all)) {
+				ev.Outputs = append(ev.Outputs, Routed{Output: o, Target: t, Block: b})
+			}
+		}
+	}
+	return ev
+}
