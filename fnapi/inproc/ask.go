@@ -1,0 +1,112 @@
+package inproc
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"github.com/apache/beam/sdks/v2/go/pkg/beam/core/runtime/exec"
+	fnpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/fnexecution_v1"
+	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
+)
+
+// askWait is how long a question waits for the one before it.
+const askWait = time.Second
+
+// question runs f on the running plan, in a goroutine of its own: the plan's
+// source is locked while FinishBundle runs, and a split calls the user's
+// restriction tracker, so f may take any time. It says no if the plan can't be
+// asked now.
+func question[T any](ctx context.Context, r *bundleRun, f func(p *plan) (T, error)) (T, error) {
+	var none T
+	if !r.opened.Load() {
+		// Before its source is started, a reused plan still has the last bundle's
+		// counts, and a split would be undone by the start, yet reported as done.
+		return none, nil
+	}
+	timer := time.NewTimer(askWait)
+	defer timer.Stop()
+	select {
+	case r.ask <- struct{}{}:
+	case <-timer.C:
+		return none, nil
+	case <-r.done:
+		return none, nil
+	case <-ctx.Done():
+		return none, context.Cause(ctx)
+	}
+	type answer struct {
+		v   T
+		err error
+	}
+	ch := make(chan answer, 1)
+	go func() {
+		a := answer{err: errGoexit}
+		defer func() {
+			if p := recover(); p != nil {
+				a.err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+			}
+			<-r.ask
+			ch <- a
+		}()
+		a.v, a.err = f(r.live)
+	}()
+	select {
+	case a := <-ch:
+		return a.v, a.err
+	case <-ctx.Done():
+		return none, context.Cause(ctx)
+	}
+}
+
+func (r *bundleRun) progress(ctx context.Context) ([]*pipepb.MonitoringInfo, error) {
+	return question(ctx, r, func(p *plan) ([]*pipepb.MonitoringInfo, error) {
+		return p.collect(r.store, nil), nil
+	})
+}
+
+// split splits the bundle while its source is at an element. While it waits for
+// input there is none to split at, and a source with a splittable DoFn behind it
+// would wait half a second for one, with itself locked.
+func (r *bundleRun) split(ctx context.Context, fraction float64, elements int64) (*fnpb.ProcessBundleSplitResponse, error) {
+	return question(ctx, r, func(p *plan) (*fnpb.ProcessBundleSplitResponse, error) {
+		if snap, ok := p.Progress(); !ok || !snap.Source.ConsumingReceivedData {
+			return nil, nil
+		}
+		sr, err := p.Split(r.ctx, exec.SplitPoints{Frac: fraction, BufSize: elements})
+		if err != nil {
+			return nil, fmt.Errorf("splitting a bundle of stage %s: %w", r.b.Stage, err)
+		}
+		if sr.Unsuccessful {
+			return nil, nil
+		}
+		if sr.RI > elements && len(sr.RS) == 0 {
+			return nil, nil // Behind the last element: nothing was split off.
+		}
+		r.residual = sr.RI
+		return splitResponse(p.SourcePTransformID(), sr), nil
+	})
+}
+
+func splitResponse(source string, sr exec.SplitResult) *fnpb.ProcessBundleSplitResponse {
+	resp := &fnpb.ProcessBundleSplitResponse{
+		ChannelSplits: []*fnpb.ProcessBundleSplitResponse_ChannelSplit{{
+			TransformId:          source,
+			LastPrimaryElement:   sr.PI,
+			FirstResidualElement: sr.RI,
+		}},
+	}
+	if len(sr.PS) == 0 || len(sr.RS) == 0 {
+		return resp
+	}
+	for _, el := range sr.PS {
+		resp.PrimaryRoots = append(resp.PrimaryRoots, &fnpb.BundleApplication{TransformId: sr.TId, InputId: sr.InId, Element: el})
+	}
+	for _, el := range sr.RS {
+		resp.ResidualRoots = append(resp.ResidualRoots, &fnpb.DelayedBundleApplication{Application: &fnpb.BundleApplication{
+			TransformId: sr.TId, InputId: sr.InId, Element: el, OutputWatermarks: sr.OW,
+		}})
+	}
+	return resp
+}
