@@ -1,0 +1,148 @@
+package engine
+
+import (
+	"encoding/binary"
+	"slices"
+	"sort"
+)
+
+// User state is made of cells: one for each state id, key and window. A cell is
+// read through layers, from the newest down:
+//
+//	staged (the running bundle's) -> dirty (applied) -> frozen (being written) -> store
+//
+// A layer's cell says what it adds to the layers below, and whether it hides them
+// (cleared). Layers are never changed once something lies on top of them, so
+// readers need no lock: a shard has one bundle at a time, and only that bundle's
+// end changes the shard's dirty layer.
+type layer struct {
+	// epoch is the number under which the layer will be written. A reader that
+	// has this layer skips the store's records of this epoch and later: they are
+	// the layer itself, on its way down.
+	epoch uint64
+	cells map[string]*cell
+	bytes int64
+}
+
+func newLayer(epoch uint64) *layer { return &layer{epoch: epoch, cells: make(map[string]*cell)} }
+
+// cell is one layer's change to one cell. Of the three shapes a cell is of one,
+// by its kind: a bag (and so a value or a combiner's accumulator), a multimap (a
+// map or a set), an ordered list.
+type cell struct {
+	// cleared hides all that lies below.
+	cleared bool
+	// bag is what is appended.
+	bag []byte
+	// sub are the multimap's bags by map key.
+	sub map[string]*cell
+	// list are the ordered list's new entries, in order of their sort keys, equal
+	// ones in order of arrival; gone are the ranges it hides below.
+	list []listEntry
+	gone []sortRange
+}
+
+type listEntry struct {
+	sort int64
+	data []byte // sort key and value, as the SDK encoded them
+}
+
+// sortRange is [from, to).
+type sortRange struct{ from, to int64 }
+
+func (r sortRange) has(k int64) bool { return r.from <= k && k < r.to }
+
+func (l *layer) cell(key string) *cell {
+	c := l.cells[key]
+	if c == nil {
+		c = &cell{}
+		l.cells[key] = c
+		l.bytes += int64(len(key)) + cellOverhead
+	}
+	return c
+}
+
+// cellOverhead is about what a cell takes besides its bytes.
+const cellOverhead = 64
+
+func (c *cell) clear() { *c = cell{cleared: true} }
+
+func (c *cell) subcell(mapKey []byte) *cell {
+	s := c.sub[string(mapKey)]
+	if s == nil {
+		if c.sub == nil {
+			c.sub = make(map[string]*cell)
+		}
+		s = &cell{}
+		c.sub[string(mapKey)] = s
+	}
+	return s
+}
+
+// insert puts an entry behind those of equal sort key.
+func (c *cell) insert(e listEntry) {
+	i := sort.Search(len(c.list), func(i int) bool { return c.list[i].sort > e.sort })
+	c.list = slices.Insert(c.list, i, e)
+}
+
+// clearRange drops the list's entries in r, here and below.
+func (c *cell) clearRange(r sortRange) {
+	c.list = slices.DeleteFunc(c.list, func(e listEntry) bool { return r.has(e.sort) })
+	if !c.cleared {
+		c.gone = append(c.gone, r)
+	}
+}
+
+// merge applies a newer layer on top of l and leaves the newer one to be dropped.
+func (l *layer) merge(newer *layer) {
+	for key, n := range newer.cells {
+		c := l.cells[key]
+		if c == nil {
+			l.cells[key] = n
+			continue
+		}
+		c.merge(n)
+	}
+	l.bytes += newer.bytes
+}
+
+func (c *cell) merge(n *cell) {
+	if n.cleared {
+		*c = *n
+		return
+	}
+	c.bag = append(c.bag, n.bag...)
+	for k, s := range n.sub {
+		if below := c.sub[k]; below != nil {
+			below.merge(s)
+			continue
+		}
+		if c.sub == nil {
+			c.sub = make(map[string]*cell)
+		}
+		c.sub[k] = s
+	}
+	for _, r := range n.gone {
+		c.clearRange(r)
+	}
+	for _, e := range n.list {
+		c.insert(e)
+	}
+}
+
+// cellKey is a cell's key in the store and in the layers. It begins with the key
+// group, which is what can be moved, and the stage; every part carries its
+// length, so no cell's key begins another's.
+func cellKey(dst []byte, group, stage int, window, key []byte, transform, id string) []byte {
+	dst = binary.BigEndian.AppendUint16(dst, uint16(group))
+	dst = binary.BigEndian.AppendUint16(dst, uint16(stage))
+	dst = appendPart(dst, window)
+	dst = appendPart(dst, key)
+	dst = appendPart(dst, transform)
+	return appendPart(dst, id)
+}
+
+func appendPart[T ~string | ~[]byte](dst []byte, p T) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(p)))
+	return append(dst, p...)
+}

@@ -1,0 +1,287 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	fnpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/fnexecution_v1"
+	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
+	"github.com/summerbeam/summerbeam/internal/coders"
+	"github.com/summerbeam/summerbeam/runner/engine/core"
+	"github.com/summerbeam/summerbeam/runner/graph"
+)
+
+// guard turns a panic into an error: none may cross a job's boundary.
+func guard(fn func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%w: %v\n%s", errPanic, p, debug.Stack())
+		}
+	}()
+	return fn()
+}
+
+// startBundle sets a bundle going. The loop calls it.
+func (j *Job) startBundle(ctx context.Context, a core.RunBundle) {
+	st := j.stages[a.Stage]
+	r := &runningBundle{
+		id:      fmt.Sprintf("%s-%s-%v", j.info.ID, st.plan.ID, a.Bundle),
+		stage:   st,
+		started: time.Now(),
+	}
+	for i := range a.Blocks {
+		r.elements += a.Blocks[i].Count
+	}
+	ctx, r.cancel = context.WithCancelCause(ctx)
+	var shard *shardState
+	if st.shards != nil {
+		shard = st.shards[a.Shard]
+	}
+	r.state = newBundleState(st, shard, j.store.reader)
+	j.running[a.Bundle] = r
+	j.metrics.BundleStarted(r.id)
+	go func() {
+		defer r.cancel(nil)
+		var ev core.Event
+		err := guard(func() (err error) {
+			ev, err = j.runBundle(ctx, a, r)
+			return err
+		})
+		if err != nil {
+			ev = core.BundleFailed{
+				Bundle: a.Bundle, Err: err,
+				WorkerLost: errors.Is(err, ErrWorkerLost),
+				Fatal:      errors.Is(err, errCoder) || errors.Is(err, errPanic) || errors.Is(err, errStart),
+			}
+		}
+		j.send(ev)
+	}()
+}
+
+// errStart marks a worker that could not be started: its environment's fault, which
+// another attempt would meet again.
+var errStart = errors.New("no worker")
+
+// runBundle runs a bundle to its end and gathers its effects.
+func (j *Job) runBundle(ctx context.Context, a core.RunBundle, r *runningBundle) (core.Event, error) {
+	fin := core.BundleFinished{Bundle: a.Bundle}
+	out := newOutputs(r.stage.routes)
+	switch r.stage.plan.Kind {
+	case graph.Impulse:
+		for i := range r.stage.routes.outputs {
+			out.add(i, impulse())
+		}
+	case graph.Forward:
+		for data := range render(a.Blocks) {
+			for i := range r.stage.routes.outputs {
+				out.add(i, data)
+			}
+		}
+	case graph.SDK:
+		res, err := j.runOnWorker(ctx, a, r, out)
+		if err != nil {
+			return nil, err
+		}
+		if fin.Residuals, err = r.stage.residuals(res.Residuals); err != nil {
+			return nil, err
+		}
+		fin.Finalize = res.Finalize
+	}
+	lim := limits{blockBytes: j.cfg.BlockBytes, blockElements: j.cfg.BlockElements}
+	for i := range r.stage.routes.outputs {
+		var err error
+		if fin.Outputs, err = routeOutput(fin.Outputs, i, &r.stage.routes.outputs[i], out.chunks[i], lim); err != nil {
+			return nil, err
+		}
+	}
+	if r.state.shard != nil {
+		if l := r.state.staged(); len(l.cells) > 0 {
+			fin.StateBytes = l.bytes
+		}
+	}
+	return fin, nil
+}
+
+// impulse is the one element of an Impulse: no bytes, in the global window.
+func impulse() []byte {
+	b := coders.AppendHeader(nil, coders.MinTimestamp, nil, 1, []byte{coders.PaneNoFiring})
+	return coders.AppendVarint(b, 0) // the length of the empty byte string
+}
+
+func (j *Job) runOnWorker(ctx context.Context, a core.RunBundle, r *runningBundle, out *outputs) (*Result, error) {
+	p := j.pools[r.stage.plan.Environment]
+	w, err := p.get(ctx)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		return nil, fmt.Errorf("%w: %w", errStart, err)
+	}
+	r.mu.Lock()
+	r.mu.at = w
+	r.mu.Unlock()
+	res, err := w.Run(ctx, &Bundle{
+		ID: r.id, Stage: r.stage.plan.Name,
+		Descriptor: r.stage.plan.Descriptor,
+		Source:     r.stage.plan.Input.Source,
+		Elements:   r.elements,
+		Input: func(yield func([]byte, error) bool) {
+			for data := range render(a.Blocks) {
+				if !yield(data, nil) {
+					return
+				}
+			}
+		},
+		TimerFamilies: r.stage.families,
+		Output:        out.take,
+		TimerOutput: func(transform, family string, _ []byte) error {
+			return fmt.Errorf("transform %s: timer family %s: timers are not supported yet", transform, family)
+		},
+		State: r.state,
+	})
+	r.mu.Lock()
+	r.mu.at = nil
+	r.mu.Unlock()
+	if err != nil {
+		if errors.Is(err, ErrWorkerLost) {
+			p.lost(w)
+		}
+		return nil, err
+	}
+	r.worker, r.metrics = w, res.Metrics
+	return res, nil
+}
+
+// render yields the bytes of a claim's blocks.
+func render(blocks []core.Block) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		for i := range blocks {
+			var data []byte
+			switch p := blocks[i].Payload.(type) {
+			case []byte:
+				data = p
+			case *groupChunk:
+				data = p.render()
+			}
+			if len(data) > 0 && !yield(data) {
+				return
+			}
+		}
+	}
+}
+
+// outputs gathers what a bundle writes, chunk by chunk and untouched: the bytes are
+// walked when the bundle has ended, not on the goroutine that reads from the
+// worker, which serves other bundles too.
+type outputs struct {
+	routes *routes
+
+	chunksMu sync.Mutex
+	chunks   [][][]byte // by output
+}
+
+func newOutputs(r *routes) *outputs {
+	return &outputs{routes: r, chunks: make([][][]byte, len(r.outputs))}
+}
+
+func (o *outputs) take(sink string, data []byte) error {
+	i, ok := o.routes.bySink[sink]
+	if !ok {
+		return fmt.Errorf("output for %q, which is no sink of the bundle's descriptor", sink)
+	}
+	o.add(i, data)
+	return nil
+}
+
+func (o *outputs) add(output int, data []byte) {
+	o.chunksMu.Lock()
+	defer o.chunksMu.Unlock()
+	o.chunks[output] = append(o.chunks[output], data)
+}
+
+// residuals makes blocks of what a splittable root left for later.
+func (r *stageRun) residuals(in []*fnpb.DelayedBundleApplication) ([]core.Residual, error) {
+	var out []core.Residual
+	for _, d := range in {
+		app := d.GetApplication()
+		data := app.GetElement()
+		var e coders.Element
+		n, err := r.input.Next(data, &e)
+		if err != nil || n != len(data) {
+			return nil, fmt.Errorf("residual of %s: %w: %w", app.GetTransformId(), errCoder, err)
+		}
+		hold := e.Timestamp
+		first := true
+		for _, wm := range app.GetOutputWatermarks() {
+			// Several outputs: the stage's watermark is held by the slowest.
+			if ms := wm.AsTime().UnixMilli(); first || ms < hold {
+				hold, first = ms, false
+			}
+		}
+		out = append(out, core.Residual{
+			Block: core.Block{Count: 1, Bytes: int64(len(data)), Hold: hold, Payload: data},
+			Delay: d.GetRequestedTimeDelay().AsDuration(),
+		})
+	}
+	return out, nil
+}
+
+// poll asks long-running bundles for their metrics so far, and logs the job's
+// progress. The loop calls it.
+func (j *Job) poll(ctx context.Context) {
+	for _, r := range j.running {
+		if time.Since(r.started) < j.cfg.ProgressEvery {
+			continue
+		}
+		r.mu.Lock()
+		w := r.mu.at
+		r.mu.Unlock()
+		if w == nil {
+			continue
+		}
+		j.background.Add(1)
+		go func() {
+			defer j.background.Done()
+			ctx, cancel := context.WithTimeout(ctx, j.cfg.ProgressEvery)
+			defer cancel()
+			var infos []*pipepb.MonitoringInfo
+			err := guard(func() (err error) {
+				infos, err = w.Progress(ctx, r.id)
+				return err
+			})
+			if err == nil && infos != nil {
+				err = j.metrics.Progress(r.id, infos)
+			}
+			if err != nil {
+				j.info.Log.Debug("progress of a bundle", "bundle", r.id, "error", err)
+			}
+		}()
+	}
+	j.report()
+}
+
+// progress counts what has been applied. It is the loop's.
+type progress struct {
+	bundles, elements int64
+	reported          int64
+}
+
+func (p *progress) applied(r *runningBundle) {
+	p.bundles++
+	p.elements += r.elements
+}
+
+func (j *Job) report() {
+	p := &j.progress
+	if p.bundles == p.reported {
+		return
+	}
+	p.reported = p.bundles
+	j.info.Log.Info("progress", "bundles", p.bundles, "elements", p.elements, "running", len(j.running),
+		"elapsed", time.Since(j.started).Round(time.Millisecond))
+}

@@ -1,0 +1,289 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
+	"github.com/summerbeam/summerbeam/internal/monitoring"
+	"github.com/summerbeam/summerbeam/runner/engine/core"
+	"github.com/summerbeam/summerbeam/runner/graph"
+	"github.com/summerbeam/summerbeam/statebackend"
+)
+
+// Config is how jobs are run. The zero value of a field takes its default.
+type Config struct {
+	Core core.Config
+	// BlockBytes and BlockElements bound the blocks that outputs are cut into
+	// (defaults 256 KiB and BundleElements).
+	BlockBytes    int
+	BlockElements int64
+	// ProgressEvery is the time between progress log lines and polls of running
+	// bundles (default 2 s).
+	ProgressEvery time.Duration
+	// OpenStore opens the job's store, when first needed. It is called once.
+	OpenStore func() (statebackend.Store, error)
+	// Workers starts workers.
+	Workers Workers
+}
+
+func (c Config) withDefaults() Config {
+	if c.Core.BundleElements <= 0 {
+		c.Core.BundleElements = 10_000
+	}
+	if c.BlockBytes <= 0 {
+		c.BlockBytes = 256 << 10
+	}
+	if c.BlockElements <= 0 {
+		c.BlockElements = c.Core.BundleElements
+	}
+	if c.Core.Shards <= 0 {
+		c.Core.Shards = 4
+	}
+	if c.ProgressEvery <= 0 {
+		c.ProgressEvery = 2 * time.Second
+	}
+	return c
+}
+
+// Job is one run of one plan.
+type Job struct {
+	cfg  Config
+	plan *graph.Plan
+	info *JobInfo
+	core *core.Core
+
+	stages  []*stageRun
+	pools   map[string]*pool
+	events  chan core.Event
+	metrics monitoring.Job
+	store   jobStore
+
+	// The loop's own: no other goroutine touches these.
+	running  map[core.BundleID]*runningBundle
+	finalize map[core.BundleID]*runningBundle
+	started  time.Time
+	progress progress
+
+	// background are goroutines that send no event: polls and finalizations.
+	background sync.WaitGroup
+}
+
+// runningBundle is what the loop knows of a bundle.
+type runningBundle struct {
+	id     string
+	stage  *stageRun
+	cancel context.CancelCauseFunc
+	state  *bundleState
+	// worker and metrics are set before the bundle's last event is sent.
+	worker   Worker
+	metrics  []*pipepb.MonitoringInfo
+	elements int64
+	started  time.Time
+	mu       struct {
+		sync.Mutex
+		at Worker // where it runs now, for polls
+	}
+}
+
+// New prepares a job. It opens nothing and starts nothing.
+func New(cfg Config, info *JobInfo, plan *graph.Plan) (*Job, error) {
+	cfg = cfg.withDefaults()
+	j := &Job{
+		cfg: cfg, plan: plan, info: info,
+		core:     core.New(plan, cfg.Core),
+		pools:    make(map[string]*pool),
+		events:   make(chan core.Event, 64),
+		running:  make(map[core.BundleID]*runningBundle),
+		finalize: make(map[core.BundleID]*runningBundle),
+	}
+	j.store.open = cfg.OpenStore
+	lim := limits{blockBytes: cfg.BlockBytes, blockElements: cfg.BlockElements}
+	for _, s := range plan.Stages {
+		st, err := newStageRun(plan, s, cfg.Core.Shards, lim)
+		if err != nil {
+			return nil, err
+		}
+		j.stages = append(j.stages, st)
+		if s.Kind == graph.SDK && j.pools[s.Environment] == nil {
+			j.pools[s.Environment] = newPool(cfg.Workers, info, s.Environment, plan.Pipeline.GetComponents().GetEnvironments()[s.Environment])
+		}
+	}
+	return j, nil
+}
+
+// Metrics returns what is known so far. Safe for concurrent use.
+func (j *Job) Metrics() (attempted, committed []*pipepb.MonitoringInfo) {
+	return j.metrics.Snapshot()
+}
+
+// Run runs the job to its end and releases all it held. It returns nil when the
+// job is done, ctx's cause when ctx ended it, or why it failed.
+func (j *Job) Run(ctx context.Context) error {
+	err := j.loop(ctx)
+	j.background.Wait()
+	for env, p := range j.pools {
+		if cerr := p.close(); cerr != nil {
+			j.info.Log.Debug("closing worker", "environment", env, "error", cerr)
+		}
+	}
+	if cerr := j.store.close(); cerr != nil && err == nil {
+		err = fmt.Errorf("job %s: closing its store: %w", j.info.ID, cerr)
+	}
+	return err
+}
+
+func (j *Job) loop(ctx context.Context) error {
+	j.started = time.Now()
+	// Bundles outlive ctx's end by a moment: the core learns of it first and then
+	// aborts them one by one, so a canceled bundle is never taken for a failed one.
+	work := context.WithoutCancel(ctx)
+	wake := time.NewTimer(time.Hour)
+	defer wake.Stop()
+	poll := time.NewTicker(j.cfg.ProgressEvery)
+	defer poll.Stop()
+	done := ctx.Done()
+	var ev core.Event = core.Started{}
+	for {
+		at := time.Since(j.started)
+		for _, a := range j.core.Step(at, ev) {
+			if f, ok := a.(core.Finish); ok {
+				j.report()
+				return f.Err
+			}
+			if w, ok := a.(core.WakeAt); ok {
+				wake.Reset(max(0, w.At-at))
+				continue
+			}
+			j.do(work, a)
+		}
+		j.settle(ev)
+		ev = nil
+		for ev == nil {
+			select {
+			case ev = <-j.events:
+			case <-wake.C:
+				ev = core.Tick{}
+			case <-poll.C:
+				j.poll(work)
+			case <-done:
+				done = nil
+				ev = core.Canceled{Cause: context.Cause(ctx)}
+			}
+		}
+	}
+}
+
+// do carries out one action. It never waits for work.
+func (j *Job) do(ctx context.Context, a core.Action) {
+	switch a := a.(type) {
+	case core.RunBundle:
+		j.startBundle(ctx, a)
+	case core.Commit:
+		r := j.running[a.Bundle]
+		if r.state != nil && r.state.shard != nil {
+			if l := r.state.staged(); len(l.cells) > 0 {
+				r.state.shard.views.Load().dirty.merge(l)
+			}
+		}
+		// Only here, so that committed metrics count what is applied and no more.
+		j.noteMetrics(r, j.metrics.BundleDone(r.id, r.metrics))
+		j.progress.applied(r)
+	case core.Abort:
+		if r := j.running[a.Bundle]; r != nil {
+			r.cancel(a.Cause)
+		}
+	case core.GroupShard:
+		go j.group(a)
+	case core.AddSideInput:
+		j.stages[a.Stage].sideList[a.SideInput].add(a.Block)
+	case core.SealSideInput:
+		j.stages[a.Stage].sideList[a.SideInput].seal()
+	case core.WriteEpoch:
+		j.writeEpoch(a.Epoch)
+	case core.Finalize:
+		j.finalizeBundle(ctx, a.Bundle)
+	case core.Retried:
+		j.info.Log.Warn("bundle failed and runs again", "stage", j.plan.Stages[a.Stage].Name, "attempt", a.Attempt, "error", a.Err)
+	}
+}
+
+// settle takes an ended bundle off the loop's books, once the core has seen its end.
+func (j *Job) settle(ev core.Event) {
+	switch ev := ev.(type) {
+	case core.BundleFinished:
+		if ev.Finalize {
+			j.finalize[ev.Bundle] = j.running[ev.Bundle]
+		}
+		delete(j.running, ev.Bundle)
+	case core.BundleFailed:
+		r := j.running[ev.Bundle]
+		j.noteMetrics(r, j.metrics.BundleFailed(r.id, r.metrics))
+		delete(j.running, ev.Bundle)
+	}
+}
+
+func (j *Job) noteMetrics(r *runningBundle, err error) {
+	if err != nil {
+		j.info.Log.Warn("a bundle's metric can't be read", "stage", r.stage.plan.Name, "bundle", r.id, "error", err)
+	}
+}
+
+func (j *Job) send(ev core.Event) { j.events <- ev }
+
+func (j *Job) group(a core.GroupShard) {
+	var blocks []core.Block
+	err := guard(func() (err error) {
+		blocks, err = j.stages[a.Stage].grouper.group(a.Blocks)
+		return err
+	})
+	j.send(core.ShardGrouped{Stage: a.Stage, Shard: a.Shard, Blocks: blocks, Err: err})
+}
+
+// writeEpoch freezes all dirty layers, here and now, and writes them in a goroutine.
+func (j *Job) writeEpoch(epoch uint64) {
+	var frozen []*layer
+	var shards []*shardState
+	for _, st := range j.stages {
+		for _, sh := range st.shards {
+			frozen = append(frozen, sh.freeze())
+			shards = append(shards, sh)
+		}
+	}
+	go func() {
+		err := guard(func() error { return j.store.write(frozen) })
+		if err == nil {
+			for _, sh := range shards {
+				sh.thaw()
+			}
+		}
+		j.send(core.EpochDurable{Epoch: epoch, Err: err})
+	}()
+}
+
+func (j *Job) finalizeBundle(ctx context.Context, id core.BundleID) {
+	r := j.finalize[id]
+	delete(j.finalize, id)
+	if r == nil || r.worker == nil {
+		return
+	}
+	j.background.Add(1)
+	go func() {
+		defer j.background.Done()
+		ctx, cancel := context.WithTimeout(ctx, finalizeTimeout)
+		defer cancel()
+		// Finalization is best effort by the model: the bundle is applied already.
+		if err := guard(func() error { return r.worker.Finalize(ctx, r.id) }); err != nil {
+			j.info.Log.Warn("bundle finalization failed", "stage", r.stage.plan.Name, "bundle", r.id, "error", err)
+		}
+	}()
+}
+
+// finalizeTimeout bounds how long a job's end waits for user code in finalizers.
+const finalizeTimeout = 30 * time.Second
+
+// errPanic marks a panic of ours that was caught at a job's boundary.
+var errPanic = errors.New("BUG: panic in the engine")

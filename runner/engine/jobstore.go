@@ -1,0 +1,74 @@
+package engine
+
+import (
+	"sync"
+
+	"github.com/summerbeam/summerbeam/statebackend"
+)
+
+// jobStore opens the job's store when it is first written to: most jobs have no
+// state, and need none.
+type jobStore struct {
+	open func() (statebackend.Store, error)
+
+	storeMu sync.Mutex
+	store   statebackend.Store
+}
+
+// reader returns the store, or nil as long as nothing has been written.
+func (s *jobStore) reader() (statebackend.Reader, error) {
+	s.storeMu.Lock()
+	defer s.storeMu.Unlock()
+	if s.store == nil {
+		return nil, nil
+	}
+	return s.store, nil
+}
+
+// write puts frozen layers down as one atomic, synced batch.
+func (s *jobStore) write(frozen []*layer) error {
+	changed := false
+	for _, l := range frozen {
+		changed = changed || len(l.cells) > 0
+	}
+	if !changed {
+		return nil
+	}
+	st, err := s.opened()
+	if err != nil {
+		return err
+	}
+	b := st.NewBatch()
+	defer b.Close()
+	for _, l := range frozen {
+		if err := writeLayer(b, st, l); err != nil {
+			return err
+		}
+	}
+	return st.Write(b, true)
+}
+
+func (s *jobStore) opened() (statebackend.Store, error) {
+	s.storeMu.Lock()
+	defer s.storeMu.Unlock()
+	if s.store != nil {
+		return s.store, nil
+	}
+	st, err := s.open()
+	if err != nil {
+		return nil, err
+	}
+	s.store = st
+	return st, nil
+}
+
+func (s *jobStore) close() error {
+	s.storeMu.Lock()
+	defer s.storeMu.Unlock()
+	if s.store == nil {
+		return nil
+	}
+	st := s.store
+	s.store = nil
+	return st.Close()
+}

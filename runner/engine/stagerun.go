@@ -1,0 +1,111 @@
+package engine
+
+import (
+	"fmt"
+
+	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
+	"github.com/summerbeam/summerbeam/internal/coders"
+	"github.com/summerbeam/summerbeam/runner/graph"
+	"google.golang.org/protobuf/proto"
+)
+
+// stageRun is a stage made ready to run: scanners compiled, side inputs and state
+// in place. Its fields don't change; what they point at does.
+type stageRun struct {
+	plan  *graph.Stage
+	index int
+	// input scans the queued elements; nil for an impulse.
+	input   *coders.Windowed
+	routes  *routes
+	grouper *grouper // nil if the input is not grouped
+
+	sides    map[sideID]*sideInput
+	sideList []*sideInput
+
+	// shards has the user state of each shard; nil for a stage without.
+	shards []*shardState
+	// states are the declared states; the scanner is that of an ordered list's
+	// values and nil for other kinds.
+	states   map[sideID]*coders.Scanner
+	families []TimerFamily
+}
+
+func newStageRun(plan *graph.Plan, s *graph.Stage, shards int, lim limits) (*stageRun, error) {
+	r := &stageRun{plan: s, index: s.Index, sides: make(map[sideID]*sideInput), states: make(map[sideID]*coders.Scanner)}
+	var err error
+	if r.routes, err = compileRoutes(plan, s, shards); err != nil {
+		return nil, err
+	}
+	if s.Input != nil {
+		if r.input, err = coders.CompileWindowed(plan.Coders, s.Input.Coder); err != nil {
+			return nil, fmt.Errorf("stage %s: input: %w", s.Name, err)
+		}
+		if s.Input.Grouping != nil {
+			if r.grouper, err = compileGrouper(plan, s, lim); err != nil {
+				return nil, err
+			}
+		}
+	}
+	for _, in := range s.SideInputs {
+		side, err := newSideInput(plan, s, in)
+		if err != nil {
+			return nil, err
+		}
+		r.sides[sideID{in.Transform, in.Local}] = side
+		r.sideList = append(r.sideList, side)
+	}
+	for _, t := range s.Timers {
+		r.families = append(r.families, TimerFamily{Transform: t.Transform, Family: t.Family})
+	}
+	if s.Stateful {
+		for range shards {
+			r.shards = append(r.shards, newShardState())
+		}
+		if err := r.declareStates(plan); err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
+}
+
+func (r *stageRun) declareStates(plan *graph.Plan) error {
+	for _, id := range r.plan.Transforms {
+		t := r.plan.Descriptor.GetTransforms()[id]
+		if t.GetSpec().GetUrn() != urnParDo && t.GetSpec().GetUrn() != urnProcessSized {
+			continue
+		}
+		var p pipepb.ParDoPayload
+		if err := proto.Unmarshal(t.GetSpec().GetPayload(), &p); err != nil {
+			return fmt.Errorf("transform %s: ParDo payload: %w", t.GetUniqueName(), err)
+		}
+		for name, spec := range p.GetStateSpecs() {
+			var value *coders.Scanner
+			if l := spec.GetOrderedListSpec(); l != nil {
+				var err error
+				if value, err = coders.Compile(plan.Coders, l.GetElementCoderId()); err != nil {
+					return fmt.Errorf("transform %s: state %s: %w", t.GetUniqueName(), name, err)
+				}
+			}
+			r.states[sideID{id, name}] = value
+		}
+	}
+	return nil
+}
+
+const (
+	urnParDo        = "beam:transform:pardo:v1"
+	urnProcessSized = "beam:transform:sdf_process_sized_element_and_restrictions:v1"
+)
+
+func (r *stageRun) knowsState(transform, id string) bool {
+	_, ok := r.states[sideID{transform, id}]
+	return ok
+}
+
+func (r *stageRun) splitList(transform, id string, data []byte) ([]listEntry, error) {
+	value := r.states[sideID{transform, id}]
+	if value == nil {
+		return nil, fmt.Errorf("state %q of transform %s is not an ordered list", id, transform)
+	}
+	return splitList(value, data)
+}

@@ -1,0 +1,330 @@
+package engine
+
+import (
+	"encoding/binary"
+	"fmt"
+	"sync/atomic"
+
+	"github.com/summerbeam/summerbeam/statebackend"
+)
+
+// shardState is the user state of one shard of one stage, above the store.
+type shardState struct {
+	views atomic.Pointer[views]
+}
+
+// views is what a reader sees of a shard at one moment. frozen may be nil.
+type views struct{ dirty, frozen *layer }
+
+func newShardState() *shardState {
+	s := &shardState{}
+	s.views.Store(&views{dirty: newLayer(1)})
+	return s
+}
+
+// freeze puts the dirty layer below a new, empty one. The driver calls it, at every
+// epoch: layers count the epochs by themselves.
+func (s *shardState) freeze() (frozen *layer) {
+	v := s.views.Load()
+	s.views.Store(&views{dirty: newLayer(v.dirty.epoch + 1), frozen: v.dirty})
+	return v.dirty
+}
+
+// thaw drops the frozen layer once the store has it.
+func (s *shardState) thaw() {
+	v := s.views.Load()
+	s.views.Store(&views{dirty: v.dirty})
+}
+
+// A cell's records in the store: cellKey, a kind byte, a suffix by kind, the epoch.
+// Records are never overwritten by a later epoch, only deleted.
+const (
+	recordBag      = 'b' // suffix: none
+	recordMultimap = 'm' // suffix: map key with its length
+	recordList     = 'o' // suffix: sort key; then the epoch and a count within it
+)
+
+// reader reads one shard's cells as of one moment: its layers from the top down,
+// then the store.
+type reader struct {
+	layers []*layer // newest first
+	store  func() (statebackend.Reader, error)
+}
+
+// below is the first epoch whose records the layers already hold.
+func (r *reader) below() uint64 { return r.layers[len(r.layers)-1].epoch }
+
+// bag appends a bag's content to dst.
+func (r *reader) bag(dst []byte, key string) ([]byte, error) {
+	return r.read(dst, key+string(rune(recordBag)), func(l *layer) *cell { return l.cells[key] })
+}
+
+// mapValue appends a multimap's values for one map key to dst.
+func (r *reader) mapValue(dst []byte, key string, mapKey []byte) ([]byte, error) {
+	prefix := string(appendPart(append([]byte(key), recordMultimap), mapKey))
+	return r.read(dst, prefix, func(l *layer) *cell {
+		c := l.cells[key]
+		if c == nil {
+			return nil
+		}
+		s := c.sub[string(mapKey)]
+		if s == nil && c.cleared {
+			return &cell{cleared: true}
+		}
+		if s != nil && c.cleared && !s.cleared {
+			return &cell{cleared: true, bag: s.bag}
+		}
+		return s
+	})
+}
+
+// read puts a bag together from the oldest part to the newest.
+func (r *reader) read(dst []byte, prefix string, at func(*layer) *cell) ([]byte, error) {
+	bottom := -1 // index of the layer that hides the rest
+	for i, l := range r.layers {
+		if c := at(l); c != nil && c.cleared {
+			bottom = i
+			break
+		}
+	}
+	if bottom < 0 {
+		var err error
+		if dst, err = r.scanBag(dst, prefix); err != nil {
+			return nil, err
+		}
+		bottom = len(r.layers) - 1
+	}
+	for i := bottom; i >= 0; i-- {
+		if c := at(r.layers[i]); c != nil {
+			dst = append(dst, c.bag...)
+		}
+	}
+	return dst, nil
+}
+
+func (r *reader) scanBag(dst []byte, prefix string) ([]byte, error) {
+	st, err := r.store()
+	if err != nil || st == nil {
+		return dst, err
+	}
+	var bad error
+	err = st.Scan([]byte(prefix), prefixEnd(prefix), func(k, v []byte) bool {
+		if len(k) != len(prefix)+8 {
+			bad = fmt.Errorf("state record %x: %w", k, statebackend.ErrCorrupt)
+			return false
+		}
+		if binary.BigEndian.Uint64(k[len(prefix):]) < r.below() {
+			dst = append(dst, v...)
+		}
+		return true
+	})
+	if err == nil {
+		err = bad
+	}
+	return dst, err
+}
+
+// mapKeys appends the map keys that have a value, in no promised order.
+func (r *reader) mapKeys(dst []byte, key string) ([]byte, error) {
+	var keys []string
+	seen := make(map[string]bool)
+	note := func(k string) {
+		if !seen[k] {
+			seen[k] = true
+			keys = append(keys, k)
+		}
+	}
+	hidden := false
+	for _, l := range r.layers {
+		if c := l.cells[key]; c != nil {
+			for k := range c.sub {
+				note(k)
+			}
+			if hidden = c.cleared; hidden {
+				break
+			}
+		}
+	}
+	if !hidden {
+		st, err := r.store()
+		if err != nil {
+			return nil, err
+		}
+		if st != nil {
+			prefix := key + string(rune(recordMultimap))
+			var bad error
+			err := st.Scan([]byte(prefix), prefixEnd(prefix), func(k, _ []byte) bool {
+				rest := k[len(prefix):]
+				n, w := binary.Uvarint(rest)
+				if w <= 0 || uint64(len(rest)-w) != n+8 {
+					bad = fmt.Errorf("state record %x: %w", k, statebackend.ErrCorrupt)
+					return false
+				}
+				note(string(rest[w : w+int(n)]))
+				return true
+			})
+			if err == nil {
+				err = bad
+			}
+			if err != nil {
+				return nil, err
+			}
+		}
+	}
+	for _, k := range keys {
+		v, err := r.mapValue(nil, key, []byte(k))
+		if err != nil {
+			return nil, err
+		}
+		if len(v) > 0 {
+			dst = append(dst, k...)
+		}
+	}
+	return dst, nil
+}
+
+// list appends an ordered list's entries within the range, in order.
+func (r *reader) list(dst []byte, key string, in sortRange) ([]byte, error) {
+	var all []listEntry
+	bottom := len(r.layers) - 1
+	hidden := false
+	for i, l := range r.layers {
+		if c := l.cells[key]; c != nil && c.cleared {
+			bottom, hidden = i, true
+			break
+		}
+	}
+	if !hidden {
+		st, err := r.store()
+		if err != nil {
+			return nil, err
+		}
+		if st != nil {
+			if all, err = r.scanList(st, key, in); err != nil {
+				return nil, err
+			}
+		}
+	}
+	sum := cell{list: all, cleared: true}
+	for i := bottom; i >= 0; i-- {
+		c := r.layers[i].cells[key]
+		if c == nil {
+			continue
+		}
+		for _, g := range c.gone {
+			sum.clearRange(g)
+		}
+		for _, e := range c.list {
+			if in.has(e.sort) {
+				sum.insert(e)
+			}
+		}
+	}
+	for _, e := range sum.list {
+		dst = append(dst, e.data...)
+	}
+	return dst, nil
+}
+
+func (r *reader) scanList(st statebackend.Reader, key string, in sortRange) ([]listEntry, error) {
+	var all []listEntry
+	prefix := key + string(rune(recordList))
+	lo := appendSort([]byte(prefix), in.from)
+	hi := appendSort([]byte(prefix), in.to)
+	var bad error
+	err := st.Scan(lo, hi, func(k, v []byte) bool {
+		rest := k[len(prefix):]
+		if len(rest) != 20 {
+			bad = fmt.Errorf("state record %x: %w", k, statebackend.ErrCorrupt)
+			return false
+		}
+		if binary.BigEndian.Uint64(rest[8:]) < r.below() {
+			all = append(all, listEntry{sort: readSort(rest), data: append([]byte(nil), v...)})
+		}
+		return true
+	})
+	if err == nil {
+		err = bad
+	}
+	return all, err
+}
+
+// appendSort writes a sort key so that bytes order as the numbers do.
+func appendSort(dst []byte, k int64) []byte {
+	return binary.BigEndian.AppendUint64(dst, uint64(k)^(1<<63))
+}
+
+func readSort(b []byte) int64 { return int64(binary.BigEndian.Uint64(b) ^ (1 << 63)) }
+
+// prefixEnd is the first key behind all keys that begin with p; p's last byte is
+// never 0xff where it is used.
+func prefixEnd(p string) []byte {
+	b := []byte(p)
+	for i := len(b) - 1; i >= 0; i-- {
+		if b[i] != 0xff {
+			b[i]++
+			return b[:i+1]
+		}
+	}
+	return nil
+}
+
+// writeLayer puts a frozen layer's records into a batch.
+func writeLayer(b statebackend.Batch, st statebackend.Reader, l *layer) error {
+	var key []byte
+	for k, c := range l.cells {
+		if c.cleared {
+			if err := deletePrefix(b, st, k); err != nil {
+				return err
+			}
+		}
+		if len(c.bag) > 0 {
+			key = append(append(key[:0], k...), recordBag)
+			b.Put(binary.BigEndian.AppendUint64(key, l.epoch), c.bag)
+		}
+		for mk, s := range c.sub {
+			key = appendPart(append(append(key[:0], k...), recordMultimap), mk)
+			if s.cleared && !c.cleared {
+				if err := deletePrefix(b, st, string(key)); err != nil {
+					return err
+				}
+			}
+			if len(s.bag) > 0 {
+				b.Put(binary.BigEndian.AppendUint64(key, l.epoch), s.bag)
+			}
+		}
+		for _, g := range c.gone {
+			prefix := append(append(key[:0], k...), recordList)
+			b.DeleteRange(appendSort(prefix[:len(prefix):len(prefix)], g.from), appendSort(prefix[:len(prefix):len(prefix)], g.to))
+		}
+		for i, e := range c.list {
+			key = appendSort(append(append(key[:0], k...), recordList), e.sort)
+			key = binary.BigEndian.AppendUint64(key, l.epoch)
+			b.Put(binary.BigEndian.AppendUint32(key, uint32(i)), e.data)
+		}
+	}
+	return nil
+}
+
+// deletePrefix deletes a cell's old records: there are few, and deleting each by
+// itself spares the store a range tombstone for every update of a value. Many go
+// by a range.
+func deletePrefix(b statebackend.Batch, st statebackend.Reader, prefix string) error {
+	const few = 64
+	var keys [][]byte
+	err := st.Scan([]byte(prefix), prefixEnd(prefix), func(k, _ []byte) bool {
+		keys = append(keys, append([]byte(nil), k...))
+		return len(keys) <= few
+	})
+	if err != nil {
+		return err
+	}
+	if len(keys) > few {
+		b.DeleteRange([]byte(prefix), prefixEnd(prefix))
+		return nil
+	}
+	for _, k := range keys {
+		b.Delete(k)
+	}
+	return nil
+}
