@@ -42,6 +42,10 @@ type Workers struct{ Options }
 
 var _ engine.Workers = Workers{}
 
+// EnvironmentURN is the URN of environments that are meant for this package: the
+// program that has built the pipeline. They need no payload.
+const EnvironmentURN = "summerbeam:env:embedded_go:v1"
+
 // goVersion begins the capability by which every Go environment names its SDK.
 const goVersion = "beam:version:sdk_base:go:"
 

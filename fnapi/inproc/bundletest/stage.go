@@ -24,8 +24,6 @@ import (
 	"github.com/summerbeam/summerbeam/runner/engine"
 )
 
-// Environment is the Go environment of the pipelines.
-const Environment = "go"
 
 // Stage is one ParDo of a pipeline, ready for a worker.
 type Stage struct {
@@ -52,7 +50,7 @@ func NewStage(build func(s beam.Scope), sdf bool) (*Stage, error) {
 	if err != nil {
 		return nil, err
 	}
-	env, err := graphx.CreateEnvironment(context.Background(), "beam:env:embedded_go:v1", func(context.Context) string { return "" })
+	env, err := graphx.CreateEnvironment(context.Background(), "beam:env:external:v1", func(context.Context) string { return "" })
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,94 @@
+// Package beamrunner makes --runner=summerbeam known to Go pipelines:
+//
+//	import _ "github.com/summerbeam/summerbeam/runner/beamrunner"
+//
+// Without more, the pipeline runs embedded: in its own process, by its own DoFns,
+// with no server and no gRPC. With --endpoint it is submitted to the server there,
+// as the SDK's universal runner does it, and served back to by this process
+// (LOOPBACK) unless --environment_type says otherwise.
+//
+// Flags of the embedded runner: --summerbeam_data_dir, --summerbeam_store,
+// --summerbeam_memory. Durable jobs should have a --job_name: a job is found again
+// by its name.
+package beamrunner
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+
+	"github.com/apache/beam/sdks/v2/go/pkg/beam"
+	"github.com/apache/beam/sdks/v2/go/pkg/beam/core/metrics"
+	"github.com/apache/beam/sdks/v2/go/pkg/beam/core/runtime/metricsx"
+	"github.com/apache/beam/sdks/v2/go/pkg/beam/log"
+	"github.com/apache/beam/sdks/v2/go/pkg/beam/options/jobopts"
+	"github.com/apache/beam/sdks/v2/go/pkg/beam/runners/universal"
+	"github.com/apache/beam/sdks/v2/go/pkg/beam/runners/vet"
+)
+
+// Name is the runner's.
+const Name = "summerbeam"
+
+var (
+	dataDir = flag.String("summerbeam_data_dir", "",
+		"Directory in which the embedded Summerbeam runner keeps jobs, so that a job started again by its name goes on "+
+			"where it was (optional). Without it a job lives as long as its program, and the disk is only used for what doesn't fit in memory.")
+	store = flag.String("summerbeam_store", "pebble",
+		"State store of the embedded Summerbeam runner: pebble, or rocksdb in programs built with the tag rocksdb.")
+	memory = flag.String("summerbeam_memory", "",
+		"Memory for data in the embedded Summerbeam runner, such as 512MiB or 2GiB (optional).")
+)
+
+func init() { beam.RegisterRunner(Name, Execute) }
+
+// Execute runs the pipeline and waits for its end. Its error holds what user
+// code has said. The result is not nil if the job has got as far as having
+// metrics, even if it failed.
+func Execute(ctx context.Context, p *beam.Pipeline) (beam.PipelineResult, error) {
+	if !beam.Initialized() {
+		return nil, errors.New("call beam.Init() at the start of main, before the pipeline is built")
+	}
+	if *jobopts.Endpoint != "" {
+		if *jobopts.EnvironmentType == "" {
+			*jobopts.EnvironmentType = "LOOPBACK"
+		}
+		return universal.Execute(ctx, p)
+	}
+	if *jobopts.Async {
+		return nil, errors.New("--async needs a server to leave the job to (--endpoint): an embedded job ends with its program")
+	}
+	if *jobopts.Strict {
+		if _, err := vet.Execute(ctx, p); err != nil {
+			return nil, fmt.Errorf("strict mode: %w", err)
+		}
+	}
+	bytes, err := parseBytes(*memory)
+	if err != nil {
+		return nil, fmt.Errorf("--summerbeam_memory: %w", err)
+	}
+	j, err := newJob(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	j.dataDir, j.store, j.memory = *dataDir, *store, bytes
+	log.Infof(ctx, "Running job %v embedded in this process", j.name)
+	res, err := j.run(ctx)
+	if res == nil {
+		if err == nil {
+			err = errors.New("BUG: the embedded runner has returned nothing")
+		}
+		return nil, err
+	}
+	return result{id: res.id, metrics: metricsx.FromMonitoringInfos(j.pipeline, res.attempted, res.committed)}, err
+}
+
+// result is a beam.PipelineResult.
+type result struct {
+	id      string
+	metrics *metrics.Results
+}
+
+func (r result) Metrics() metrics.Results { return *r.metrics }
+
+func (r result) JobID() string { return r.id }
