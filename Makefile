@@ -52,7 +52,7 @@ conformance-short: build $(GOSUITE) ## A sample of Beam's Go suites, served and 
 
 .PHONY: conformance-prism
 conformance-prism: $(GOSUITE) ## The same suites on Prism, the Go SDK's own runner, to compare with.
-	$(GOSUITE) --mode prism --json .cache/conformance/prism.json
+	$(GOSUITE) --mode prism --parallel 1 --json .cache/conformance/prism.json
 
 .PHONY: demo
 demo: build ## Count the words of the Go distribution, embedded and then served.

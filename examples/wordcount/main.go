@@ -22,7 +22,7 @@ import (
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/x/beamx"
 	// Makes --runner=summerbeam known. The other runners come with beamx.
-	// _ "github.com/summerbeam/summerbeam/runner/beamrunner"
+	_ "github.com/summerbeam/summerbeam/runner/beamrunner"
 )
 
 var (
