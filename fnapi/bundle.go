@@ -60,12 +60,13 @@ func newRun(ctx context.Context, w *worker, b *engine.Bundle, d *descriptor) *ru
 
 // Run runs one bundle. See engine.Worker.
 func (w *worker) Run(ctx context.Context, b *engine.Bundle) (*engine.Result, error) {
-	d, err := w.register(b)
-	if err != nil {
-		return nil, fmt.Errorf("stage %q: %w", b.Stage, err)
-	}
 	if err := w.gate.enter(ctx, w); err != nil {
 		return nil, fmt.Errorf("stage %q: bundle %s: %w", b.Stage, b.ID, err)
+	}
+	d, err := w.register(b) // in the gate: between bundles descriptors are renewed
+	if err != nil {
+		w.gate.leave()
+		return nil, fmt.Errorf("stage %q: %w", b.Stage, err)
 	}
 	r := newRun(ctx, w, b, d)
 	if err := w.addRun(r); err != nil {
@@ -92,6 +93,9 @@ func (w *worker) Run(ctx context.Context, b *engine.Bundle) (*engine.Result, err
 			return nil, err
 		}
 		return nil, fmt.Errorf("stage %q: bundle %s: %w", b.Stage, b.ID, err)
+	}
+	if response.GetRequiresFinalization() {
+		w.wantsFinalize(r)
 	}
 	metrics, err := w.resolve(ctx, response.GetMonitoringInfos(), response.GetMonitoringData())
 	if err != nil {

@@ -22,6 +22,10 @@ type descriptor struct {
 	outputs map[output]int
 	// ends are the streams that we end, in one message.
 	ends *fnpb.Elements
+	// stage is the id of the descriptor that it is a copy of.
+	stage string
+	// once says that its plans in the Go harness run finalizers only once.
+	once bool
 }
 
 // output names a stream from the worker.
@@ -42,15 +46,50 @@ func (o output) String() string {
 func (w *worker) register(b *engine.Bundle) (*descriptor, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if d := w.descriptors[b.Descriptor.GetId()]; d != nil {
+	if d := w.stages[b.Descriptor.GetId()]; d != nil {
 		return d, nil
 	}
 	d, err := newDescriptor(b, w.endpoint, w.goSDK)
 	if err != nil {
 		return nil, err
 	}
-	w.descriptors[b.Descriptor.GetId()] = d
+	w.stages[d.stage] = d
+	w.descriptors[d.proto.GetId()] = d
 	return d, nil
+}
+
+// renew gives the descriptor that a finalized bundle had another id, so that the
+// harness makes new plans for it. No bundle runs on the worker.
+//
+// The Go harness keeps plans and uses them again. A plan that was told to finalize
+// gets a new list of callbacks, but its DoFns keep the old list: what they
+// register from then on is never called, nor asked for (exec/plan.go, Finalize).
+// The harness keeps such a plan for good; it is freed with the worker.
+func (w *worker) renew(bundle string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	d := w.finalizing[bundle]
+	delete(w.finalizing, bundle)
+	if d == nil || w.stages[d.stage] != d {
+		return
+	}
+	w.lastRequest++
+	fresh := *d
+	fresh.proto = proto.CloneOf(d.proto)
+	fresh.proto.Id = fmt.Sprintf("%s#%d", d.stage, w.lastRequest)
+	delete(w.descriptors, d.proto.GetId())
+	w.stages[d.stage] = &fresh
+	w.descriptors[fresh.proto.GetId()] = &fresh
+}
+
+// wantsFinalize notes that a bundle asked to be finalized.
+func (w *worker) wantsFinalize(r *run) {
+	if !r.d.once {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.finalizing[r.b.ID] = r.d
 }
 
 func newDescriptor(b *engine.Bundle, endpoint string, goSDK bool) (*descriptor, error) {
@@ -58,11 +97,12 @@ func newDescriptor(b *engine.Bundle, endpoint string, goSDK bool) (*descriptor, 
 	api := &pipepb.ApiServiceDescriptor{Url: endpoint}
 	p.StateApiServiceDescriptor = api
 	p.TimerApiServiceDescriptor = api
-	d := &descriptor{proto: p, outputs: map[output]int{}, ends: inputEnds(b, goSDK)}
+	d := &descriptor{proto: p, outputs: map[output]int{}, ends: inputEnds(b, goSDK), stage: p.GetId()}
 	hasSource := false
 	for id, t := range p.GetTransforms() {
 		urn := t.GetSpec().GetUrn()
 		if urn != urnSource && urn != urnSink {
+			d.once = d.once || goSDK && finalizes(t)
 			continue
 		}
 		port := &fnpb.RemoteGrpcPort{}
@@ -113,4 +153,14 @@ func inputEnds(b *engine.Bundle, goSDK bool) *fnpb.Elements {
 		})
 	}
 	return e
+}
+
+// finalizes tells whether a transform is a DoFn that may ask for finalization.
+// Any payload that isn't a ParDo's is none.
+func finalizes(t *pipepb.PTransform) bool {
+	p := &pipepb.ParDoPayload{}
+	if err := proto.Unmarshal(t.GetSpec().GetPayload(), p); err != nil {
+		return false
+	}
+	return p.GetRequestsFinalization()
 }

@@ -25,7 +25,7 @@ func (r *run) feed() {
 	req := &fnpb.InstructionRequest{
 		InstructionId: r.b.ID,
 		Request: &fnpb.InstructionRequest_ProcessBundle{ProcessBundle: &fnpb.ProcessBundleRequest{
-			ProcessBundleDescriptorId: r.b.Descriptor.GetId(),
+			ProcessBundleDescriptorId: r.d.proto.GetId(),
 		}},
 	}
 	if err := r.w.send(r.ctx, req); err != nil {

@@ -140,6 +140,7 @@ func (w *worker) Finalize(ctx context.Context, bundle string) error {
 		_, err := w.ask(context.WithoutCancel(ctx), &fnpb.InstructionRequest{Request: &fnpb.InstructionRequest_FinalizeBundle{
 			FinalizeBundle: &fnpb.FinalizeBundleRequest{InstructionId: bundle},
 		}})
+		w.renew(bundle)
 		done <- err
 	}
 	if w.goSDK {

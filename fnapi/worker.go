@@ -49,7 +49,9 @@ type worker struct {
 	lastRequest int64
 	runs        map[string]*run
 	answers     map[string]chan *fnpb.InstructionResponse
-	descriptors map[string]*descriptor
+	stages      map[string]*descriptor // by the id that the engine gave
+	descriptors map[string]*descriptor // by the id that the worker knows
+	finalizing  map[string]*descriptor // by bundle, until it is finalized
 	data        *dataStream
 	dataReady   chan struct{} // closed when data is set
 	status      *statusStream
@@ -79,7 +81,9 @@ func (s *Server) start(ctx context.Context, job *engine.JobInfo, id, env string,
 		requests:    make(chan *fnpb.InstructionRequest),
 		runs:        map[string]*run{},
 		answers:     map[string]chan *fnpb.InstructionResponse{},
+		stages:      map[string]*descriptor{},
 		descriptors: map[string]*descriptor{},
+		finalizing:  map[string]*descriptor{},
 		gate:        newGate(s.opts.FinalizeHold),
 	}
 	log := job.Log
