@@ -1,0 +1,49 @@
+// Package pebble keeps state in github.com/cockroachdb/pebble: pure Go, no C
+// library, crash-safe. It is the backend of builds without the rocksdb tag.
+package pebble
+
+import (
+	"fmt"
+	"log/slog"
+	"path/filepath"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/summerbeam/summerbeam/statebackend"
+)
+
+var _ statebackend.Opener = Open
+
+// Open opens or creates the store in dir, as [statebackend.Opener] says.
+func Open(dir string, o statebackend.Options) (statebackend.Store, error) {
+	// The engine knows by the directory's spelling which ones this process
+	// holds already, and a POSIX file lock does not exclude its own process. Two
+	// spellings of one directory would both open it, and destroy each other.
+	real, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("pebble store %s: %w", dir, err)
+	}
+	if resolved, err := filepath.EvalSymlinks(real); err == nil {
+		real = resolved
+	}
+	return OpenFS(vfs.Default, real, o)
+}
+
+// OpenFS is Open on another file system. Tests give one that loses what was not
+// synced, or fails.
+func OpenFS(fs vfs.FS, dir string, o statebackend.Options) (statebackend.Store, error) {
+	s := &store{
+		dir:       dir,
+		ephemeral: o.Ephemeral,
+		fatal:     newFatal(slog.Default().With("store", dir)),
+	}
+	err := s.fatal.run(func() (err error) {
+		s.db, err = pebble.Open(dir, options(fs, o, s.fatal))
+		return err
+	})
+	if err != nil {
+		return nil, s.wrap("open", err)
+	}
+	return s, nil
+}

@@ -1,0 +1,66 @@
+package pebble
+
+import (
+	"bytes"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// get, multiGet and scan read from the database or a snapshot of it.
+
+func (s *store) get(r pebble.Reader, dst, key []byte) ([]byte, bool, error) {
+	val, done, err := r.Get(key)
+	if err == pebble.ErrNotFound {
+		return dst, false, nil
+	}
+	if err != nil {
+		return dst, false, s.wrap("get", err)
+	}
+	dst = append(dst, val...)
+	return dst, true, s.wrap("get", done.Close())
+}
+
+func (s *store) multiGet(r pebble.Reader, keys [][]byte) ([][]byte, error) {
+	vals := make([][]byte, len(keys))
+	for i, key := range keys {
+		val, done, err := r.Get(key)
+		if err == pebble.ErrNotFound {
+			continue
+		}
+		if err != nil {
+			return nil, s.wrap("get", err)
+		}
+		// Not nil, even when it is empty.
+		vals[i] = append(make([]byte, 0, len(val)), val...)
+		if err := done.Close(); err != nil {
+			return nil, s.wrap("get", err)
+		}
+	}
+	return vals, nil
+}
+
+func (s *store) scan(r pebble.Reader, lo, hi []byte, fn func(key, val []byte) bool) (err error) {
+	if hi != nil && bytes.Compare(lo, hi) >= 0 {
+		return nil
+	}
+	it, err := r.NewIter(&pebble.IterOptions{LowerBound: lo, UpperBound: hi})
+	if err != nil {
+		return s.wrap("scan", err)
+	}
+	// Deferred, because fn may panic. Close returns what ended the iteration.
+	defer func() {
+		if e := it.Close(); e != nil && err == nil {
+			err = s.wrap("scan", e)
+		}
+	}()
+	for ok := it.First(); ok; ok = it.Next() {
+		val, err := it.ValueAndErr()
+		if err != nil {
+			return s.wrap("scan", err)
+		}
+		if !fn(it.Key(), val) {
+			return nil
+		}
+	}
+	return nil
+}
