@@ -77,9 +77,13 @@ func routeOutput(dst []core.Routed, output int, r *outputRoute, chunks [][]byte,
 	if len(r.targets) == 0 {
 		return dst, nil
 	}
+	total := 0
+	for _, c := range chunks {
+		total += len(c)
+	}
 	cutters := make([]cutter, len(r.targets))
 	for i, t := range r.targets {
-		cutters[i] = newCutter(output, i, t, lim)
+		cutters[i] = newCutter(output, i, t, lim, total)
 	}
 	var e coders.Element
 	var carry []byte
@@ -132,8 +136,9 @@ type cutter struct {
 	next  int64
 	again bool
 
-	// Keyed: an open block per shard.
+	// Keyed: an open block per shard, of room bytes at first.
 	shards []shardBlock
+	room   int
 }
 
 type span struct {
@@ -153,13 +158,15 @@ type shardBlock struct {
 	buf []byte
 }
 
-func newCutter(output, target int, t targetRoute, lim limits) cutter {
+func newCutter(output, target int, t targetRoute, lim limits, total int) cutter {
 	c := cutter{output: output, target: target, t: t, lim: lim, next: 1}
 	if t.side {
 		c.next = lim.blockElements
 	}
 	if t.shards > 0 {
 		c.shards = make([]shardBlock, t.shards)
+		// Keys spread about evenly; an eighth more spares most blocks from growing.
+		c.room = min(lim.blockBytes, total/t.shards*9/8)
 	}
 	return c
 }
@@ -170,6 +177,9 @@ func (c *cutter) add(dst []core.Routed, data []byte, off, n int, e *coders.Eleme
 		b := &c.shards[i]
 		if len(b.buf) > 0 && (len(b.buf)+n > c.lim.blockBytes || b.count >= c.lim.blockElements) {
 			dst = c.cutShard(dst, i)
+		}
+		if b.buf == nil {
+			b.buf = make([]byte, 0, max(c.room, n))
 		}
 		b.buf = append(b.buf, data[off:off+n]...)
 		b.add(e.Timestamp)
