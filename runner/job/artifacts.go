@@ -2,6 +2,7 @@ package job
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -171,7 +172,7 @@ func (a *Artifacts) close() error {
 
 // ResolveArtifacts returns the artifacts that took the place of infos when they were
 // staged: infos itself where the client changed nothing.
-func (a *Artifacts) ResolveArtifacts(token string, infos []*pipepb.ArtifactInformation) ([]*pipepb.ArtifactInformation, error) {
+func (a *Artifacts) ResolveArtifacts(_ context.Context, token string, infos []*pipepb.ArtifactInformation) ([]*pipepb.ArtifactInformation, error) {
 	set, err := a.set(token)
 	if err != nil {
 		return nil, err
@@ -186,7 +187,7 @@ func (a *Artifacts) ResolveArtifacts(token string, infos []*pipepb.ArtifactInfor
 
 // OpenArtifact opens the bytes of an artifact of the job that token names. The error
 // has fs.ErrNotExist in its chain when the job has ended or never had the artifact.
-func (a *Artifacts) OpenArtifact(token string, info *pipepb.ArtifactInformation) (io.ReadCloser, error) {
+func (a *Artifacts) OpenArtifact(_ context.Context, token string, info *pipepb.ArtifactInformation) (io.ReadCloser, error) {
 	set, err := a.set(token)
 	if err != nil {
 		return nil, err
