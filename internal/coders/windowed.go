@@ -137,12 +137,20 @@ func (w *Windowed) readHeader(b []byte, e *Element) int {
 		return short
 	}
 	e.Timestamp = timestamp(b)
-	count, i := w.windows.root.skipWindows(b, timestampSize)
+	const first = timestampSize + 4
+	i := first
+	// Nearly all elements are in one window, and that of these two kinds.
+	if single := len(b) > first+timestampSize && binary.BigEndian.Uint32(b[timestampSize:]) == 1; single && w.windows.kind == GlobalWindows {
+		e.NumWindows = 1
+	} else if single && w.windows.kind == IntervalWindows {
+		e.NumWindows, i = 1, skipVarint(b, first+timestampSize)
+	} else {
+		e.NumWindows, i = w.windows.root.skipWindows(b, timestampSize)
+	}
 	if i < 0 {
 		return i
 	}
-	e.NumWindows = count
-	e.Windows = b[timestampSize+4 : i : i]
+	e.Windows = b[first:i:i]
 	start := i
 	if i = skipPane(b, i); i < 0 {
 		return i
