@@ -3,7 +3,9 @@
 // (cgo, build tag "rocksdb") implement it; package storetest checks both.
 //
 // The contract is narrow on purpose: what the engine's epochs need and no
-// more. Keys and values are plain bytes, ordered by bytes.Compare.
+// more. Keys and values are plain bytes, ordered by bytes.Compare. A key has at
+// least one byte: pebble's column format can't hold an empty one. A range may
+// begin at the empty key.
 package statebackend
 
 import "errors"
@@ -35,12 +37,14 @@ type Snapshot interface {
 	Close() error
 }
 
-// Batch collects writes in order. It is for one goroutine, and may be Reset and
-// used again. Arguments are copied.
+// Batch collects writes in order. It is for one goroutine, and is written once:
+// after that it may be Reset and used again. Arguments are copied. A misuse (an
+// empty key put, a change after Write or Close) is the error of the next Write.
 type Batch interface {
 	Put(key, val []byte)
 	Delete(key []byte)
-	// DeleteRange removes the keys in [lo, hi), those put earlier in this batch included.
+	// DeleteRange removes the keys in [lo, hi), those put earlier in this batch
+	// included. With hi at or below lo, or nil, it does nothing.
 	DeleteRange(lo, hi []byte)
 	// Len is the number of operations, Bytes the memory they take.
 	Len() int

@@ -260,8 +260,14 @@ func (b *batch) add(kind opKind, key, val []byte) {
 	b.bytes += len(key) + len(val) + 1
 }
 
-func (b *batch) Put(key, val []byte) { b.add(opPut, key, val) }
-func (b *batch) Delete(key []byte)   { b.add(opDelete, key, nil) }
+func (b *batch) Put(key, val []byte) {
+	b.add(opPut, key, val)
+	if len(key) == 0 && b.err == nil {
+		b.err = errors.New("an empty key was put")
+	}
+}
+
+func (b *batch) Delete(key []byte) { b.add(opDelete, key, nil) }
 
 func (b *batch) DeleteRange(lo, hi []byte) {
 	if bytes.Compare(lo, hi) < 0 {

@@ -32,6 +32,7 @@ func (s *store) newBatch() *pebble.Batch {
 
 var (
 	errBatchClosed  = errors.New("the batch is closed")
+	errEmptyKey     = errors.New("an empty key was put")
 	errBatchWritten = errors.New("the batch was written already: Reset it before it is used again")
 )
 
@@ -62,9 +63,14 @@ func (b *batch) done(err error) {
 }
 
 func (b *batch) Put(key, val []byte) {
-	if b.change() {
-		b.done(b.b.Set(key, val, nil))
+	if !b.change() {
+		return
 	}
+	if len(key) == 0 {
+		b.err = errEmptyKey
+		return
+	}
+	b.done(b.b.Set(key, val, nil))
 }
 
 func (b *batch) Delete(key []byte) {

@@ -23,6 +23,8 @@ func (s *store) wrap(op string, err error) error {
 			return fmt.Errorf("pebble store %s: %s: %w: file %s: %w", s.dir, op, statebackend.ErrCorrupt, info.Path, err)
 		}
 		return fmt.Errorf("pebble store %s: %s: %w: %w", s.dir, op, statebackend.ErrCorrupt, err)
+	case op == "open" && isDamaged(err):
+		return fmt.Errorf("pebble store %s: %s: %w: %w", s.dir, op, statebackend.ErrCorrupt, err)
 	case op == "open" && isLocked(err):
 		return fmt.Errorf("pebble store %s: %w", s.dir, statebackend.ErrLocked)
 	}
@@ -33,4 +35,12 @@ func (s *store) wrap(op string, err error) error {
 // processes' locks show as EAGAIN, this process's own as a text of pebble's.
 func isLocked(err error) bool {
 	return errors.Is(err, syscall.EAGAIN) || strings.Contains(err.Error(), "lock held by current process")
+}
+
+// isDamaged finds what Open's look at the directory complains about, which
+// pebble does not mark as corruption: tables missing or of another size than the
+// manifest says. The text has the file's number.
+func isDamaged(err error) bool {
+	text := err.Error()
+	return strings.Contains(text, "object size mismatch") || strings.Contains(text, "unknown to the objstorage provider")
 }

@@ -42,7 +42,7 @@ func (f *fatal) Fatalf(format string, args ...any) {
 	f.once.Do(func() {
 		f.err = fmt.Errorf("the store has failed and is closed for this process; free disk space or mend the disk, then restart: "+format, args...)
 		close(f.failed)
-		f.log.Error("state store failed", "err", f.err)
+		f.log.Error("state store failed", "err", f.err.Error())
 	})
 	select {}
 }

@@ -47,11 +47,11 @@ func options(fs vfs.FS, o statebackend.Options, f *fatal) *pebble.Options {
 			// Pebble's own listener for this one ends the process. The reader
 			// or writer concerned gets the error; so does the log.
 			DataCorruption: func(i pebble.DataCorruptionInfo) {
-				f.log.Error("state store: corrupt file", "file", i.Path, "err", i.Details)
+				f.log.Error("state store: corrupt file", "file", i.Path, "err", i.Details.Error())
 			},
 			// Pebble tries again by itself, for ever.
 			BackgroundError: func(err error) {
-				f.log.Warn("state store: flush or compaction failed, trying again", "err", err)
+				f.log.Warn("state store: flush or compaction failed, trying again", "err", err.Error())
 			},
 			DiskSlow: func(i pebble.DiskSlowInfo) {
 				f.log.Warn("state store: slow disk", "event", i.String())

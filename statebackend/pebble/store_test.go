@@ -7,3 +7,5 @@ import (
 )
 
 func TestStore(t *testing.T) { storetest.Run(t, Open) }
+
+func TestKill(t *testing.T) { storetest.Kill(t, Open) }

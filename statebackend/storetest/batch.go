@@ -61,6 +61,14 @@ func testBatchMisuse(t *testing.T, open statebackend.Opener) {
 	fails(b, "a closed batch")
 	want(t, s, kv{"a", ""}, kv{"c", ""})
 
+	b = s.NewBatch()
+	b.Put(nil, []byte("empty key"))
+	b.Put([]byte("f"), nil)
+	fails(b, "a batch with an empty key")
+	b.Reset()
+	must(t, s.Write(b, false))
+	want(t, s, kv{"a", ""}, kv{"c", ""})
+
 	other := fresh(t, open).NewBatch()
 	other.Put([]byte("e"), nil)
 	fails(other, "another store's batch")

@@ -1,0 +1,9 @@
+package memstore
+
+import (
+	"testing"
+
+	"github.com/summerbeam/summerbeam/statebackend/storetest"
+)
+
+func BenchmarkStore(b *testing.B) { storetest.Bench(b, NewDisk(nil).Open) }

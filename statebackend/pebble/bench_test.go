@@ -1,0 +1,9 @@
+package pebble
+
+import (
+	"testing"
+
+	"github.com/summerbeam/summerbeam/statebackend/storetest"
+)
+
+func BenchmarkStore(b *testing.B) { storetest.Bench(b, Open) }
