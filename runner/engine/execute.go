@@ -33,6 +33,7 @@ func (j *Job) startBundle(ctx context.Context, a core.RunBundle) {
 		id:      fmt.Sprintf("%s-%s-%v", j.info.ID, st.plan.ID, a.Bundle),
 		stage:   st,
 		started: time.Now(),
+		blocks:  a.Blocks,
 	}
 	for i := range a.Blocks {
 		r.elements += a.Blocks[i].Count
@@ -56,9 +57,13 @@ func (j *Job) startBundle(ctx context.Context, a core.RunBundle) {
 			ev = core.BundleFailed{
 				Bundle: a.Bundle, Err: err,
 				WorkerLost: errors.Is(err, ErrWorkerLost),
-				Fatal:      errors.Is(err, errCoder) || errors.Is(err, errPanic) || errors.Is(err, errStart),
+				Fatal:      errors.Is(err, errCoder) || errors.Is(err, errSplit) || errors.Is(err, errPanic) || errors.Is(err, errStart),
 			}
 		}
+		// See askSplit: an answer on its way goes first.
+		r.splitMu.Lock()
+		defer r.splitMu.Unlock()
+		r.over = true
 		j.send(ev)
 	}()
 }
@@ -122,9 +127,7 @@ func (j *Job) runOnWorker(ctx context.Context, a core.RunBundle, r *runningBundl
 		}
 		return nil, fmt.Errorf("%w: %w", errStart, err)
 	}
-	r.mu.Lock()
-	r.mu.at = w
-	r.mu.Unlock()
+	r.at.Store(&w)
 	res, err := w.Run(ctx, &Bundle{
 		ID: r.id, Stage: r.stage.plan.Name,
 		Descriptor: r.stage.plan.Descriptor,
@@ -144,16 +147,14 @@ func (j *Job) runOnWorker(ctx context.Context, a core.RunBundle, r *runningBundl
 		},
 		State: r.state,
 	})
-	r.mu.Lock()
-	r.mu.at = nil
-	r.mu.Unlock()
+	r.at.Store(nil)
 	if err != nil {
 		if errors.Is(err, ErrWorkerLost) {
 			p.lost(w)
 		}
 		return nil, err
 	}
-	r.worker, r.metrics = w, res.Metrics
+	r.ranOn, r.metrics = w, res.Metrics
 	return res, nil
 }
 
@@ -208,25 +209,11 @@ func (o *outputs) add(output int, data []byte) {
 func (r *stageRun) residuals(in []*fnpb.DelayedBundleApplication) ([]core.Residual, error) {
 	var out []core.Residual
 	for _, d := range in {
-		app := d.GetApplication()
-		data := app.GetElement()
-		var e coders.Element
-		n, err := r.input.Next(data, &e)
-		if err != nil || n != len(data) {
-			return nil, fmt.Errorf("residual of %s: %w: %w", app.GetTransformId(), errCoder, err)
+		b, err := r.rootBlock(d.GetApplication())
+		if err != nil {
+			return nil, fmt.Errorf("residual: %w", err)
 		}
-		hold := e.Timestamp
-		first := true
-		for _, wm := range app.GetOutputWatermarks() {
-			// Several outputs: the stage's watermark is held by the slowest.
-			if ms := wm.AsTime().UnixMilli(); first || ms < hold {
-				hold, first = ms, false
-			}
-		}
-		out = append(out, core.Residual{
-			Block: core.Block{Count: 1, Bytes: int64(len(data)), Hold: hold, Payload: data},
-			Delay: d.GetRequestedTimeDelay().AsDuration(),
-		})
+		out = append(out, core.Residual{Block: b, Delay: d.GetRequestedTimeDelay().AsDuration()})
 	}
 	return out, nil
 }
@@ -238,9 +225,7 @@ func (j *Job) poll(ctx context.Context) {
 		if time.Since(r.started) < j.cfg.ProgressEvery {
 			continue
 		}
-		r.mu.Lock()
-		w := r.mu.at
-		r.mu.Unlock()
+		w := r.worker()
 		if w == nil {
 			continue
 		}

@@ -222,29 +222,35 @@ const groupOverhead = 32
 func (gr *grouped) cut(lim limits) []core.Block {
 	var out []core.Block
 	for from := 0; from < len(gr.groups); {
-		hold, bytes, to := int64(math.MaxInt64), 0, from
+		bytes, to := 0, from
 		for to < len(gr.groups) && (to == from || bytes < lim.blockBytes) && int64(to-from) < lim.blockElements {
-			g := &gr.groups[to]
-			bytes += g.bytes + len(g.key) + len(g.window) + groupOverhead
-			hold = min(hold, g.out)
+			bytes += gr.groups[to].size()
 			to++
 		}
-		out = append(out, core.Block{
-			Count: int64(to - from), Bytes: int64(bytes), Hold: hold,
-			Payload: &groupChunk{of: gr, from: from, to: to},
-		})
+		out = append(out, gr.block(from, to))
 		from = to
 	}
 	return out
 }
+
+// block makes a block of the groups [from, to).
+func (gr *grouped) block(from, to int) core.Block {
+	b := core.Block{Count: int64(to - from), Hold: math.MaxInt64, Payload: &groupChunk{of: gr, from: from, to: to}}
+	for i := from; i < to; i++ {
+		b.Bytes += int64(gr.groups[i].size())
+		b.Hold = min(b.Hold, gr.groups[i].out)
+	}
+	return b
+}
+
+func (g *group) size() int { return g.bytes + len(g.key) + len(g.window) + groupOverhead }
 
 // render writes the chunk's groups as windowed KV<K, Iterable<V>>, the iterable
 // with its length in front.
 func (c *groupChunk) render() []byte {
 	size := 0
 	for i := c.from; i < c.to; i++ {
-		g := &c.of.groups[i]
-		size += g.bytes + len(g.key) + len(g.window) + groupOverhead
+		size += c.of.groups[i].size()
 	}
 	buf := make([]byte, 0, size)
 	for i := c.from; i < c.to; i++ {

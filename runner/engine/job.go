@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
@@ -78,15 +79,27 @@ type runningBundle struct {
 	stage  *stageRun
 	cancel context.CancelCauseFunc
 	state  *bundleState
-	// worker and metrics are set before the bundle's last event is sent.
-	worker   Worker
+	// ranOn and metrics are set before the bundle's last event is sent.
+	ranOn    Worker
 	metrics  []*pipepb.MonitoringInfo
 	elements int64
 	started  time.Time
-	mu       struct {
-		sync.Mutex
-		at Worker // where it runs now, for polls
+	// at is the worker that runs the bundle at the moment.
+	at atomic.Pointer[Worker]
+
+	// splitMu is held while a split is asked for and answered, and when the
+	// bundle's end is sent.
+	splitMu sync.Mutex
+	over    bool
+	blocks  []core.Block // the claim, as splits have left it
+}
+
+// worker returns the worker that runs the bundle now, or nil.
+func (r *runningBundle) worker() Worker {
+	if w := r.at.Load(); w != nil {
+		return *w
 	}
+	return nil
 }
 
 // New prepares a job. It opens nothing and starts nothing.
@@ -196,6 +209,8 @@ func (j *Job) do(ctx context.Context, a core.Action) {
 		if r := j.running[a.Bundle]; r != nil {
 			r.cancel(a.Cause)
 		}
+	case core.AskSplit:
+		j.askSplit(ctx, a)
 	case core.GroupShard:
 		go j.group(a)
 	case core.AddSideInput:
@@ -267,7 +282,7 @@ func (j *Job) writeEpoch(epoch uint64) {
 func (j *Job) finalizeBundle(ctx context.Context, id core.BundleID) {
 	r := j.finalize[id]
 	delete(j.finalize, id)
-	if r == nil || r.worker == nil {
+	if r == nil || r.ranOn == nil {
 		return
 	}
 	j.background.Add(1)
@@ -276,7 +291,7 @@ func (j *Job) finalizeBundle(ctx context.Context, id core.BundleID) {
 		ctx, cancel := context.WithTimeout(ctx, finalizeTimeout)
 		defer cancel()
 		// Finalization is best effort by the model: the bundle is applied already.
-		if err := guard(func() error { return r.worker.Finalize(ctx, r.id) }); err != nil {
+		if err := guard(func() error { return r.ranOn.Finalize(ctx, r.id) }); err != nil {
 			j.info.Log.Warn("bundle finalization failed", "stage", r.stage.plan.Name, "bundle", r.id, "error", err)
 		}
 	}()

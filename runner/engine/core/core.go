@@ -20,6 +20,8 @@ type Config struct {
 	// Attempts is how often a bundle may fail by its own fault before the job does
 	// (default 3), WorkerLosses how often by a lost worker (default 10).
 	Attempts, WorkerLosses int
+	// SplitAfter is how long a bundle runs before it may be split (default 100 ms).
+	SplitAfter time.Duration
 	// EpochInterval is the longest time between a change and its epoch (default
 	// 200 ms); EpochBytes of dirty state start one earlier (default 32 MiB).
 	EpochInterval time.Duration
@@ -44,6 +46,9 @@ func (c Config) withDefaults() Config {
 	def(&c.Attempts, 3)
 	def(&c.WorkerLosses, 10)
 	def64(&c.EpochBytes, 32<<20)
+	if c.SplitAfter <= 0 {
+		c.SplitAfter = 100 * time.Millisecond
+	}
 	if c.EpochInterval <= 0 {
 		c.EpochInterval = 200 * time.Millisecond
 	}
@@ -95,6 +100,11 @@ type bundle struct {
 	stage, shard int
 	claim        claim
 	aborted      bool
+	// splitting: an answer to AskSplit is due. askAt is when the next may be asked
+	// for, refused how often in a row it was.
+	splitting bool
+	askAt     time.Duration
+	refused   int
 }
 
 // New makes the core of a job that runs plan.
@@ -138,6 +148,8 @@ func (c *Core) Step(now time.Duration, ev Event) []Action {
 		c.shardGrouped(ev)
 	case EpochDurable:
 		c.epochDurable(ev)
+	case SplitAnswered:
+		c.splitAnswered(ev)
 	case Canceled:
 		c.stop(ev.Cause)
 	case Tick:
@@ -174,6 +186,7 @@ func (c *Core) advance() {
 		return
 	}
 	c.schedule()
+	c.maybeSplit()
 	if c.done() && !c.epoch.dirty() && !c.epoch.writing {
 		c.finish(nil)
 		return
@@ -231,6 +244,9 @@ func (c *Core) wakeUp() {
 		if d := c.stages[i].inbox.delayed; len(d) > 0 {
 			sooner(d[0].at)
 		}
+	}
+	if t := c.nextAsk(); t >= 0 {
+		sooner(t)
 	}
 	if c.epoch.dirty() && !c.epoch.writing {
 		sooner(c.epoch.since + c.cfg.EpochInterval)
@@ -298,29 +314,26 @@ func (c *Core) startBundles(s *stage) {
 	for tried := 0; tried < n && s.inbox.queued > 0 && c.busy < c.cfg.Slots; {
 		i := s.next % n
 		sh := &s.inbox.shards[i]
-		keyed := s.plan.Input != nil && s.plan.Input.Keyed
-		if !sh.pending() || (keyed && sh.running > 0) {
+		// State has one writer. Groups are of distinct keys: they need no order.
+		if !sh.pending() || (s.plan.Stateful && sh.running > 0) {
 			s.next = i + 1
 			tried++
 			continue
 		}
 		elements, bytes := c.cfg.BundleElements, c.cfg.BundleBytes
-		if !keyed {
-			// One queue for all slots: leave a share for those that are still free.
+		if !s.plan.Stateful {
+			// A queue for all slots: leave a share for those that are still free.
 			free := int64(c.cfg.Slots - c.busy)
 			elements = min(elements, max(1, (sh.elements+free-1)/free))
 		}
 		c.startBundle(s, i, s.inbox.take(i, elements, bytes))
 		s.next = i + 1
-		if keyed {
-			tried++
-		}
 	}
 }
 
 func (c *Core) startBundle(s *stage, shard int, cl claim) {
 	c.lastBundle++
-	b := &bundle{id: c.lastBundle, stage: s.index, shard: shard, claim: cl}
+	b := &bundle{id: c.lastBundle, stage: s.index, shard: shard, claim: cl, askAt: c.now + c.cfg.SplitAfter}
 	c.bundles[b.id] = b
 	c.order = append(c.order, b.id)
 	c.busy++

@@ -67,8 +67,9 @@ func sorted(v []int) []int {
 // failures, lost workers, residuals and small bundles: each stage must apply every
 // element exactly once.
 func TestEverySeedGivesTheSameResult(t *testing.T) {
+	splits := 0
 	for seed := range uint64(*seeds) {
-		s := newSim(everything(), Config{Shards: 3, Slots: 1 + int(seed%5), BundleElements: 1 + int64(seed%17), EpochBytes: 20}, seed)
+		s := newSim(everything(), Config{Shards: 3, Slots: 1 + int(seed%5), BundleElements: 1 + int64(seed%17), EpochBytes: 20, SplitAfter: 10 * time.Millisecond}, seed)
 		s.input = numbers(60)
 		s.fail, s.lose, s.residual = 20, 10, 60
 		if err := s.run(0); err != nil {
@@ -77,6 +78,7 @@ func TestEverySeedGivesTheSameResult(t *testing.T) {
 		if s.result != nil {
 			t.Fatalf("seed %d: job failed: %v", seed, s.result)
 		}
+		splits += s.splits
 		once := numbers(60)
 		twice := sorted(append(numbers(60), numbers(60)...))
 		for stage, want := range [][]int{once, once, once, once, twice, twice} {
@@ -96,6 +98,9 @@ func TestEverySeedGivesTheSameResult(t *testing.T) {
 		if committed != len(s.finalized) || len(s.finalized) == 0 {
 			t.Errorf("seed %d: %d finalized, of them %d committed", seed, len(s.finalized), committed)
 		}
+	}
+	if splits < *seeds/10 {
+		t.Errorf("%d splits in %d seeds: too few to show anything", splits, *seeds)
 	}
 }
 

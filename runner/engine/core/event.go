@@ -45,6 +45,16 @@ type EpochDurable struct {
 	Err   error
 }
 
+// SplitAnswered answers AskSplit. It must come before the bundle's own end.
+type SplitAnswered struct {
+	Bundle BundleID
+	// Refused says that nothing was split.
+	Refused bool
+	// Primary is the bundle's claim from now on: its first blocks and what is left
+	// of an element that was split itself. Residual is the rest.
+	Primary, Residual []Block
+}
+
 // Tick tells the time; nothing else happened.
 type Tick struct{}
 
@@ -56,6 +66,7 @@ func (BundleFinished) event() {}
 func (BundleFailed) event()   {}
 func (ShardGrouped) event()   {}
 func (EpochDurable) event()   {}
+func (SplitAnswered) event()  {}
 func (Tick) event()           {}
 func (Canceled) event()       {}
 
@@ -94,6 +105,14 @@ type Commit struct{ Bundle BundleID }
 type Abort struct {
 	Bundle BundleID
 	Cause  error
+}
+
+// AskSplit asks a running bundle to give up the part of its input behind Fraction of
+// what remains. Elements is the size of its input.
+type AskSplit struct {
+	Bundle   BundleID
+	Fraction float64
+	Elements int64
 }
 
 // GroupShard asks for a shard's elements to be grouped by key and window.
@@ -135,6 +154,7 @@ type Finish struct{ Err error }
 func (RunBundle) action()     {}
 func (Commit) action()        {}
 func (Abort) action()         {}
+func (AskSplit) action()      {}
 func (GroupShard) action()    {}
 func (AddSideInput) action()  {}
 func (SealSideInput) action() {}

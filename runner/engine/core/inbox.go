@@ -62,6 +62,19 @@ func (in *inbox) queue(shard int, b Block) {
 	in.queued++
 }
 
+// pushFront queues blocks before all others of the shard.
+func (in *inbox) pushFront(shard int, blocks []Block) {
+	s := &in.shards[shard]
+	for i := range blocks {
+		in.holds.add(blocks[i].Hold)
+		s.elements += blocks[i].Count
+	}
+	// A new array: claims have slices of the old one.
+	s.ready = append(append(make([]Block, 0, len(blocks)+len(s.ready)-s.head), blocks...), s.ready[s.head:]...)
+	s.head = 0
+	in.queued += len(blocks)
+}
+
 // pushRaw queues a block for grouping.
 func (in *inbox) pushRaw(shard int, b Block) {
 	in.holds.add(b.Hold)

@@ -39,6 +39,9 @@ type sim struct {
 	result    error
 	ended     bool
 	steps     int
+	// held are the ends of bundles whose split is being answered.
+	held   map[BundleID]Event
+	splits int
 }
 
 const simKeys = 7
@@ -48,7 +51,8 @@ func newSim(plan *graph.Plan, cfg Config, seed uint64) *sim {
 		plan: plan, cfg: cfg, rnd: rand.New(rand.NewPCG(seed, 1)), c: New(plan, cfg),
 		running: map[BundleID]RunBundle{}, aborted: map[BundleID]bool{}, committed: map[BundleID]bool{},
 		side: map[[2]int][]int{}, sealed: map[[2]int]bool{},
-		got: make([][]int, len(plan.Stages)), wake: -1,
+		held: map[BundleID]Event{},
+		got:  make([][]int, len(plan.Stages)), wake: -1,
 	}
 }
 
@@ -121,6 +125,10 @@ func (s *sim) step(ev Event) error {
 		}
 	}
 	delete(s.running, fin.Bundle)
+	if a, ok := ev.(SplitAnswered); ok && s.held[a.Bundle] != nil {
+		s.pending = append(s.pending, s.held[a.Bundle])
+		delete(s.held, a.Bundle)
+	}
 	for i := range s.c.stages {
 		if s.c.stages[i].outputWM < before[i] {
 			return fmt.Errorf("stage %d: watermark went back", i)
@@ -132,9 +140,9 @@ func (s *sim) step(ev Event) error {
 func (s *sim) act(a Action, fin BundleFinished) error {
 	switch a := a.(type) {
 	case RunBundle:
-		keyed := s.plan.Stages[a.Stage].Input != nil && s.plan.Stages[a.Stage].Input.Keyed
+		exclusive := s.plan.Stages[a.Stage].Stateful
 		for _, r := range s.running {
-			if keyed && r.Stage == a.Stage && r.Shard == a.Shard && r.Bundle != fin.Bundle {
+			if exclusive && r.Stage == a.Stage && r.Shard == a.Shard && r.Bundle != fin.Bundle {
 				return fmt.Errorf("two bundles of shard %d at once", a.Shard)
 			}
 		}
@@ -158,6 +166,8 @@ func (s *sim) act(a Action, fin BundleFinished) error {
 			n := len(s.got[r.Stage]) - len(v)
 			s.got[r.Stage] = s.got[r.Stage][:n]
 		}
+	case AskSplit:
+		s.pending = append(s.pending, s.split(a))
 	case Abort:
 		s.aborted[a.Bundle] = true
 	case GroupShard:
@@ -210,6 +220,37 @@ func (s *sim) cut(v []int) (out []Block) {
 		v = v[n:]
 	}
 	return out
+}
+
+// split answers AskSplit: it refuses, or cuts the input anywhere and decides anew
+// how the bundle will end. The bundle can't end before the answer.
+func (s *sim) split(a AskSplit) Event {
+	r := s.running[a.Bundle]
+	var all []int
+	for _, b := range r.Blocks {
+		all = append(all, s.values(r.Stage, b)...)
+	}
+	// An answer that comes behind the bundle's end would be a driver's fault: the
+	// end waits here until the answer has been taken.
+	at := slices.IndexFunc(s.pending, func(e Event) bool {
+		switch e := e.(type) {
+		case BundleFinished:
+			return e.Bundle == a.Bundle
+		case BundleFailed:
+			return e.Bundle == a.Bundle
+		}
+		return false
+	})
+	if at < 0 || len(all) < 2 || s.plan.Stages[r.Stage].Input == nil || r.Stage == 1 || s.chance(30) {
+		return SplitAnswered{Bundle: a.Bundle, Refused: true}
+	}
+	s.splits++
+	n := 1 + s.rnd.IntN(len(all)-1)
+	r.Blocks = s.cut(all[:n])
+	s.running[a.Bundle] = r
+	s.held[a.Bundle] = s.outcome(r)
+	s.pending = slices.Delete(s.pending, at, at+1)
+	return SplitAnswered{Bundle: a.Bundle, Primary: r.Blocks, Residual: s.cut(slices.Clone(all[n:]))}
 }
 
 // outcome decides how a bundle will end.

@@ -1,0 +1,178 @@
+// Package runner is Summerbeam's public Go API: it puts the layers together.
+//
+// A pipeline reaches the engine in one of two ways. Served: [Open] makes a server
+// for Beam's Job API and Fn API on one port; SDKs submit to it and their workers
+// connect to it. Embedded: [RunEmbedded] runs one pipeline in this process; that is
+// what package beamrunner calls when a Go program says --runner=summerbeam.
+//
+//	job API, artifacts   runner/job        what a client sees
+//	Pipeline -> stages   runner/graph      pure
+//	bundles, state       runner/engine     the deterministic core is engine/core
+//	workers              fnapi, fnapi/inproc
+//	store                statebackend/{pebble,rocksdb}
+package runner
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
+	"github.com/summerbeam/summerbeam/runner/engine"
+	"github.com/summerbeam/summerbeam/runner/engine/core"
+	"github.com/summerbeam/summerbeam/runner/graph"
+	"github.com/summerbeam/summerbeam/runner/job"
+	"github.com/summerbeam/summerbeam/statebackend"
+	"github.com/summerbeam/summerbeam/statebackend/stores"
+	"google.golang.org/protobuf/types/known/structpb"
+)
+
+// Config is how a runner runs jobs. The zero value is an ephemeral runner with the
+// store that is compiled in.
+type Config struct {
+	// DataDir is where state and artifacts are kept. Empty: in a temporary directory
+	// that goes with the runner, written without a log and without syncs.
+	DataDir string
+	// Store is the state backend, "rocksdb" or "pebble". Empty: the best that is
+	// compiled in.
+	Store string
+	// MemoryBytes is what the stores' caches and buffers are sized by. 0: 512 MiB.
+	MemoryBytes int64
+	// Log gets everything. nil: slog's default logger.
+	Log *slog.Logger
+	// Engine tunes bundles, shards and epochs; its workers and store are set here.
+	Engine engine.Config
+}
+
+const defaultMemory = 512 << 20
+
+// jobs makes executions: it is what the job service and RunEmbedded share.
+type jobs struct {
+	cfg     Config
+	open    statebackend.Opener
+	dir     string
+	temp    bool
+	workers engine.Workers
+}
+
+var _ job.Engine = (*jobs)(nil)
+
+func newJobs(cfg Config) (*jobs, error) {
+	if cfg.Log == nil {
+		cfg.Log = slog.Default()
+	}
+	if cfg.MemoryBytes <= 0 {
+		cfg.MemoryBytes = defaultMemory
+	}
+	if cfg.Store == "" {
+		cfg.Store = stores.Default()
+	}
+	open, err := stores.Opener(cfg.Store)
+	if err != nil {
+		return nil, err
+	}
+	cores := runtime.GOMAXPROCS(0)
+	if cfg.Engine.Core.Shards <= 0 {
+		cfg.Engine.Core.Shards = 2 * cores
+	}
+	if cfg.Engine.Core.Slots <= 0 {
+		cfg.Engine.Core.Slots = 2 * cores
+	}
+	j := &jobs{cfg: cfg, open: open, dir: cfg.DataDir}
+	if j.dir == "" {
+		j.temp = true
+		if j.dir, err = os.MkdirTemp("", "summerbeam-"); err != nil {
+			return nil, fmt.Errorf("temporary data directory: %w", err)
+		}
+		return j, nil
+	}
+	if err := os.MkdirAll(j.dir, 0o755); err != nil {
+		return nil, fmt.Errorf("data directory: %w", err)
+	}
+	return j, nil
+}
+
+func (j *jobs) close() error {
+	if j.temp {
+		return os.RemoveAll(j.dir)
+	}
+	return nil
+}
+
+// Prepare implements job.Engine.
+func (j *jobs) Prepare(info *engine.JobInfo, p *pipepb.Pipeline) (job.Execution, error) {
+	plan, err := graph.Compile(p)
+	if err != nil {
+		return nil, err
+	}
+	// The job's store lives as long as its execution: nothing reads it afterwards.
+	dir := filepath.Join(j.dir, "jobs", info.ID)
+	cfg := j.cfg.Engine
+	cfg.Workers = j.workers
+	cfg.OpenStore = func() (statebackend.Store, error) {
+		if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+			return nil, fmt.Errorf("job %s: its store: %w", info.ID, err)
+		}
+		st, err := j.open(dir, statebackend.Options{
+			CacheBytes:       max(8<<20, j.cfg.MemoryBytes/8),
+			WriteBufferBytes: max(4<<20, j.cfg.MemoryBytes/16),
+			Ephemeral:        j.temp,
+		})
+		if err != nil {
+			return nil, fmt.Errorf("job %s: its store: %w", info.ID, err)
+		}
+		return st, nil
+	}
+	e, err := engine.New(cfg, info, plan)
+	if err != nil {
+		return nil, err
+	}
+	return &execution{Job: e, dir: dir}, nil
+}
+
+type execution struct {
+	*engine.Job
+	dir string
+}
+
+// Run implements job.Execution.
+func (e *execution) Run(ctx context.Context) error {
+	err := e.Job.Run(ctx)
+	if rerr := os.RemoveAll(e.dir); rerr != nil && err == nil {
+		err = fmt.Errorf("removing the job's store: %w", rerr)
+	}
+	return err
+}
+
+// Result is what is left of an embedded job.
+type Result struct {
+	JobID string
+	// Attempted and Committed are the job's metrics.
+	Attempted, Committed []*pipepb.MonitoringInfo
+}
+
+// RunEmbedded runs a pipeline in this process and returns when it has ended. The
+// result is never nil: a failed job has metrics too.
+func RunEmbedded(ctx context.Context, cfg Config, name string, p *pipepb.Pipeline, opts *structpb.Struct, workers engine.Workers) (*Result, error) {
+	j, err := newJobs(cfg)
+	if err != nil {
+		return &Result{}, err
+	}
+	defer j.close()
+	j.workers = workers
+	info := &engine.JobInfo{ID: "embedded-" + strings.ToLower(rand.Text()[:12]), Name: name, Options: opts}
+	info.Log = j.cfg.Log.With("job", info.ID, "name", name)
+	res := &Result{JobID: info.ID}
+	e, err := j.Prepare(info, p)
+	if err != nil {
+		return res, err
+	}
+	err = e.Run(ctx)
+	res.Attempted, res.Committed = e.Metrics()
+	return res, err
+}

@@ -1,0 +1,93 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"path/filepath"
+	"sync"
+	"time"
+
+	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
+	"github.com/summerbeam/summerbeam/fnapi"
+	"github.com/summerbeam/summerbeam/runner/job"
+	"google.golang.org/grpc"
+)
+
+// Server is a runner behind Beam's portability APIs: the Job API for clients and
+// the Fn API for workers, all on one port.
+type Server struct {
+	jobs  *jobs
+	job   *job.Server
+	fnapi *fnapi.Server
+	grpc  *grpc.Server
+
+	endpointMu sync.Mutex
+	endpoint   string
+}
+
+// Open makes a server that doesn't listen yet.
+func Open(cfg Config) (*Server, error) {
+	j, err := newJobs(cfg)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{jobs: j}
+	s.fnapi = fnapi.NewServer(fnapi.Options{Log: j.cfg.Log, Artifacts: artifacts{s}})
+	j.workers = s.fnapi
+	s.job, err = job.NewServer(job.Options{
+		Engine:   j,
+		Dir:      filepath.Join(j.dir, "artifacts"),
+		Endpoint: s.address,
+		Log:      j.cfg.Log,
+	})
+	if err != nil {
+		return nil, errors.Join(err, j.close())
+	}
+	s.grpc = grpc.NewServer(fnapi.ServerOptions()...)
+	s.job.Register(s.grpc)
+	s.fnapi.Register(s.grpc)
+	return s, nil
+}
+
+func (s *Server) address() string {
+	s.endpointMu.Lock()
+	defer s.endpointMu.Unlock()
+	return s.endpoint
+}
+
+// stopTimeout bounds how long running jobs have to stop their workers.
+const stopTimeout = 10 * time.Second
+
+// Serve serves on l until ctx ends; then it cancels all jobs, stops their workers
+// and returns. A server serves once.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	s.endpointMu.Lock()
+	s.endpoint = l.Addr().String()
+	s.endpointMu.Unlock()
+	s.fnapi.SetEndpoint(l.Addr().String())
+	failed := make(chan error, 1)
+	go func() { failed <- s.grpc.Serve(l) }()
+	s.jobs.cfg.Log.Info("serving", "endpoint", l.Addr().String(), "store", s.jobs.cfg.Store, "data_dir", s.jobs.cfg.DataDir)
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+		err = fmt.Errorf("serving %s: %w", l.Addr(), err)
+	}
+	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+	defer cancel()
+	err = errors.Join(err, s.job.Close(stop), s.fnapi.Close())
+	s.grpc.Stop()
+	return errors.Join(err, s.jobs.close())
+}
+
+// artifacts leads the workers' artifact requests to the job service, which is made
+// after the Fn API server that it needs.
+type artifacts struct{ s *Server }
+
+func (a artifacts) OpenArtifact(ctx context.Context, token string, info *pipepb.ArtifactInformation) (io.ReadCloser, error) {
+	return a.s.job.Artifacts().OpenArtifact(ctx, token, info)
+}
