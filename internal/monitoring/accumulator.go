@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 
 	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
@@ -115,7 +116,8 @@ func (t *table) addOne(info *pipepb.MonitoringInfo) error {
 
 // appendKey appends what makes two infos the same metric. Every part is followed
 // by a zero byte, which sorts before all others, so keys sort as their parts do.
-// A zero byte inside a part is escaped, so that no two metrics share a key.
+// A zero byte inside a part is followed by 0xff, which no part begins with, being
+// UTF-8: so no two metrics share a key, and the order holds for them too.
 func (t *table) appendKey(key []byte, info *pipepb.MonitoringInfo) []byte {
 	key = appendPart(key, info.GetUrn())
 	key = appendPart(key, info.GetType())
@@ -133,13 +135,14 @@ func (t *table) appendKey(key []byte, info *pipepb.MonitoringInfo) []byte {
 }
 
 func appendPart(key []byte, part string) []byte {
-	for i := range len(part) {
-		key = append(key, part[i])
-		if part[i] == 0 {
-			key = append(key, 1)
+	for {
+		i := strings.IndexByte(part, 0)
+		if i < 0 {
+			return append(append(key, part...), 0)
 		}
+		key = append(append(key, part[:i]...), 0, 0xff)
+		part = part[i+1:]
 	}
-	return append(key, 0)
 }
 
 // merge adds all of o, which stays as it is.

@@ -21,17 +21,17 @@ type cell interface {
 func newCell(typ string) cell {
 	switch typ {
 	case typeSumInt64:
-		return &sum[int64]{num: varint}
+		return &sum[int64]{}
 	case typeSumDouble:
-		return &sum[float64]{num: double}
+		return &sum[float64]{}
 	case typeDistInt64:
-		return &distribution[int64]{num: varint}
+		return &distribution[int64]{}
 	case typeDistDouble:
-		return &distribution[float64]{num: double}
+		return &distribution[float64]{}
 	case typeLatestInt64:
-		return &latest[int64]{num: varint}
+		return &latest[int64]{}
 	case typeLatestDouble:
-		return &latest[float64]{num: double}
+		return &latest[float64]{}
 	case typeSetString:
 		return &stringSet{limit: stringSetLimit}
 	case typeBoundedTrie:
@@ -44,14 +44,11 @@ func newCell(typ string) cell {
 }
 
 // sum is the encoding <value>. Integers wrap around, as the SDKs' do.
-type sum[T number] struct {
-	num   numberCoder[T]
-	total T
-}
+type sum[T number] struct{ total T }
 
 func (s *sum[T]) merge(p []byte) error {
 	r := reader{rest: p}
-	v := s.num.read(&r)
+	v := read[T](&r)
 	if err := r.end(); err != nil {
 		return err
 	}
@@ -59,11 +56,10 @@ func (s *sum[T]) merge(p []byte) error {
 	return nil
 }
 
-func (s *sum[T]) payload() []byte { return s.num.append(nil, s.total) }
+func (s *sum[T]) payload() []byte { return appendNumber(nil, s.total) }
 
 // distribution is the encoding <count><sum><min><max>.
 type distribution[T number] struct {
-	num           numberCoder[T]
 	count         int64
 	sum, min, max T
 }
@@ -76,7 +72,7 @@ func (d *distribution[T]) merge(p []byte) error {
 		// widest range upside down, others send zeros or nothing at all.
 		return nil
 	}
-	total, lo, hi := d.num.read(&r), d.num.read(&r), d.num.read(&r)
+	total, lo, hi := read[T](&r), read[T](&r), read[T](&r)
 	if err := r.end(); err != nil {
 		return err
 	}
@@ -95,17 +91,16 @@ func (d *distribution[T]) merge(p []byte) error {
 }
 
 func (d *distribution[T]) payload() []byte {
-	b := varint.append(nil, d.count)
-	b = d.num.append(b, d.sum)
-	b = d.num.append(b, d.min)
-	return d.num.append(b, d.max)
+	b := appendNumber(nil, d.count)
+	b = appendNumber(b, d.sum)
+	b = appendNumber(b, d.min)
+	return appendNumber(b, d.max)
 }
 
 // latest is the encoding <timestamp><value>, the timestamp in milliseconds. The
 // newest wins, and of equal ones the one that came last: a gauge set twice within
 // a millisecond shows its second value.
 type latest[T number] struct {
-	num   numberCoder[T]
 	set   bool
 	ms    int64
 	value T
@@ -113,7 +108,7 @@ type latest[T number] struct {
 
 func (l *latest[T]) merge(p []byte) error {
 	r := reader{rest: p}
-	ms, v := r.varint(), l.num.read(&r)
+	ms, v := r.varint(), read[T](&r)
 	if err := r.end(); err != nil {
 		return err
 	}
@@ -124,7 +119,7 @@ func (l *latest[T]) merge(p []byte) error {
 }
 
 func (l *latest[T]) payload() []byte {
-	return l.num.append(varint.append(nil, l.ms), l.value)
+	return appendNumber(appendNumber(nil, l.ms), l.value)
 }
 
 // newest keeps the payload that came last, whatever it means.

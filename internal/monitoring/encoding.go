@@ -18,24 +18,28 @@ var (
 
 type number interface{ int64 | float64 }
 
-// numberCoder is one of Beam's number encodings.
-type numberCoder[T number] struct {
-	read   func(*reader) T
-	append func([]byte, T) []byte
+// read reads a number in Beam's encoding of its type: beam:coder:varint:v1 or
+// beam:coder:double:v1.
+func read[T number](r *reader) (v T) {
+	switch p := any(&v).(type) {
+	case *int64:
+		*p = r.varint()
+	case *float64:
+		*p = r.double()
+	}
+	return v
 }
 
-var (
-	// beam:coder:varint:v1
-	varint = numberCoder[int64]{
-		read:   (*reader).varint,
-		append: func(b []byte, v int64) []byte { return binary.AppendUvarint(b, uint64(v)) },
+// appendNumber is the reverse of read.
+func appendNumber[T number](b []byte, v T) []byte {
+	switch v := any(v).(type) {
+	case int64:
+		return binary.AppendUvarint(b, uint64(v))
+	case float64:
+		return binary.BigEndian.AppendUint64(b, math.Float64bits(v))
 	}
-	// beam:coder:double:v1
-	double = numberCoder[float64]{
-		read:   (*reader).double,
-		append: func(b []byte, v float64) []byte { return binary.BigEndian.AppendUint64(b, math.Float64bits(v)) },
-	}
-)
+	return b
+}
 
 // reader walks a payload. After its first error it yields zeros.
 type reader struct {
