@@ -66,6 +66,9 @@ func FuzzWindowed(f *testing.F) {
 	for i, expr := range exprs {
 		scanners[i], windowed[i] = compile(expr), compileWindowed(expr)
 		f.Add(byte(i), plainElement())
+		for _, head := range []string{"\x00\x00\x00\x01\x14\x05", "\x00\x00\x00\x00\x0f", "\x00\x00\x00\x02\x0f"} {
+			f.Add(byte(i), []byte(time0+head+"\x01k\x01v"))
+		}
 		f.Add(byte(i), []byte(time0+"\x00\x00\x00\x02"+time0+"\x05"+time0+"\x01\x24\x01\x02\x02k\x01\x01v"))
 	}
 	f.Fuzz(func(t *testing.T, which byte, b []byte) {

@@ -108,6 +108,7 @@ func TestSkip(t *testing.T) {
 		{"timer(bytes,global)", "\x01k\x02id\x00\x00\x00\x01\x02" + time0 + time0 + "\x0f!", 0, ErrCorrupt},
 		{"timer(bytes,global)", "\x01k" + minus1, 0, ErrCorrupt},
 		{"timer(bytes,global)", "\x01k\x7fid", 0, ErrShort},
+		{"timer(bytes,global)", "\x01k\x04id", 0, ErrShort},
 	}
 	for _, test := range tests {
 		n, err := compile(test.coder).Skip([]byte(test.bytes))
@@ -149,6 +150,12 @@ func TestSkipRow(t *testing.T) {
 	for i, f := range reordered.Fields {
 		f.EncodingPosition = int32((i + 2) % 3)
 	}
+	mapped := &pipepb.Schema{Fields: []*pipepb.Field{{Name: "m", Type: &pipepb.FieldType{
+		TypeInfo: &pipepb.FieldType_MapType{MapType: &pipepb.MapType{
+			KeyType:   field("", pipepb.AtomicType_STRING, false).Type,
+			ValueType: field("", pipepb.AtomicType_INT32, true).Type,
+		}},
+	}}}}
 	tests := []struct {
 		schema *pipepb.Schema
 		bytes  string
@@ -168,7 +175,10 @@ func TestSkipRow(t *testing.T) {
 		{s, "\x03\x00\x01xffff\x02!", 0, ErrCorrupt},
 		{s, "\x03\x01", 0, ErrShort},
 		{reordered, "\x03\x00ffff\x01\x01x!", 9, nil},
-		{reordered, "\x03\x01\x01ffff\x01!", 0, ErrCorrupt},
+		{reordered, "\x03\x01\x04ffff\x01!", 0, ErrCorrupt},
+		{mapped, "\x01\x00\x00\x00\x00\x02\x01a\x00\x01b\x01\x07!", 13, nil},
+		{mapped, "\x01\x00\x00\x00\x00\x02\x01a\x00\x01b\x01", 0, ErrShort},
+		{mapped, "\x01\x00" + chunked + "\x00", 0, ErrCorrupt},
 	}
 	for _, test := range tests {
 		n, err := must(compileSchema(test.schema)).Skip([]byte(test.bytes))
@@ -240,21 +250,21 @@ func TestCompileErrors(t *testing.T) {
 	}
 }
 
-// Each of 60 pairs is of the one below, twice: 2^60 leaves, if nodes were not shared
+// Each of 62 pairs is of the one below, twice: 2^62 leaves, if nodes were not shared
 // and sizes not bounded.
 func TestPairsOfPairs(t *testing.T) {
 	for _, leaf := range []string{urnBool, urnDouble, urnGlobalWindow} {
 		coders := map[string]*pipepb.Coder{"c0": {Spec: &pipepb.FunctionSpec{Urn: leaf}}}
-		for i := 1; i <= 60; i++ {
+		for i := 1; i <= 62; i++ {
 			below := fmt.Sprintf("c%d", i-1)
 			coders[fmt.Sprintf("c%d", i)] = &pipepb.Coder{Spec: &pipepb.FunctionSpec{Urn: urnKV}, ComponentCoderIds: []string{below, below}}
 		}
-		coders["all"] = &pipepb.Coder{Spec: &pipepb.FunctionSpec{Urn: urnIterable}, ComponentCoderIds: []string{"c60"}}
-		for _, id := range []string{"c60", "all"} {
+		coders["all"] = &pipepb.Coder{Spec: &pipepb.FunctionSpec{Urn: urnIterable}, ComponentCoderIds: []string{"c62"}}
+		for _, id := range []string{"c62", "all"} {
 			s := must(Compile(coders, id))
 			b := make([]byte, 1000)
 			b[3] = 1
-			if id == "c60" {
+			if id == "c62" {
 				b[3] = 0
 			}
 			n, err := s.Skip(b)
