@@ -5,27 +5,21 @@ package pebble
 import (
 	"fmt"
 	"log/slog"
-	"path/filepath"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/summerbeam/summerbeam/statebackend"
+	"github.com/summerbeam/summerbeam/statebackend/internal/dirs"
 )
 
 var _ statebackend.Opener = Open
 
 // Open opens or creates the store in dir, as [statebackend.Opener] says.
 func Open(dir string, o statebackend.Options) (statebackend.Store, error) {
-	// The engine knows by the directory's spelling which ones this process
-	// holds already, and a POSIX file lock does not exclude its own process. Two
-	// spellings of one directory would both open it, and destroy each other.
-	real, err := filepath.Abs(dir)
+	real, err := dirs.Real(dir)
 	if err != nil {
 		return nil, fmt.Errorf("pebble store %s: %w", dir, err)
-	}
-	if resolved, err := filepath.EvalSymlinks(real); err == nil {
-		real = resolved
 	}
 	return OpenFS(vfs.Default, real, o)
 }

@@ -1,0 +1,97 @@
+//go:build rocksdb
+
+package rocksdb
+
+import (
+	"fmt"
+
+	"github.com/linxGnu/grocksdb"
+
+	"github.com/summerbeam/summerbeam/statebackend"
+	"github.com/summerbeam/summerbeam/statebackend/internal/dirs"
+)
+
+var _ statebackend.Opener = Open
+
+const (
+	defaultCache       = 32 << 20
+	defaultWriteBuffer = 16 << 20
+
+	// maxLog bounds the log that an Open replays. With one column family a log
+	// goes when its memory table is written, so it bounds those tables as well.
+	maxLog = 64 << 20
+)
+
+// Open opens or creates the store in dir, as [statebackend.Opener] says.
+func Open(dir string, o statebackend.Options) (statebackend.Store, error) {
+	real, err := dirs.Real(dir)
+	if err != nil {
+		return nil, fmt.Errorf("rocksdb store %s: %w", dir, err)
+	}
+	// RocksDB makes the last directory only, and syncs none above.
+	if err := dirs.Make(real); err != nil {
+		return nil, fmt.Errorf("rocksdb store %s: %w", real, err)
+	}
+	s := &store{dir: real, ephemeral: o.Ephemeral}
+	free := s.configure(o)
+	db, err := grocksdb.OpenDb(s.opts, real)
+	free()
+	if err != nil {
+		s.opts.Destroy()
+		return nil, s.wrap("open", err)
+	}
+	r, err := newReader(db)
+	if err != nil {
+		db.Close()
+		s.opts.Destroy()
+		return nil, s.wrap("open", err)
+	}
+	s.db, s.reader = db, r
+	s.lazy, s.sync = grocksdb.NewDefaultWriteOptions(), grocksdb.NewDefaultWriteOptions()
+	s.lazy.DisableWAL(o.Ephemeral)
+	s.sync.DisableWAL(o.Ephemeral)
+	s.sync.SetSync(!o.Ephemeral)
+	return s, nil
+}
+
+// configure sets s.opts. What free frees was copied or is counted.
+func (s *store) configure(o statebackend.Options) (free func()) {
+	cache, buffer := o.CacheBytes, o.WriteBufferBytes
+	if cache <= 0 {
+		cache = defaultCache
+	}
+	if buffer <= 0 {
+		buffer = defaultWriteBuffer
+	}
+	lru := grocksdb.NewLRUCache(uint64(cache))
+	table := grocksdb.NewDefaultBlockBasedTableOptions()
+	table.SetBlockCache(lru)
+	table.SetFilterPolicy(grocksdb.NewBloomFilterFull(10))
+	table.SetFormatVersion(5)
+	// Filters and indexes grow with the data: they count as cache.
+	table.SetCacheIndexAndFilterBlocks(true)
+	table.SetCacheIndexAndFilterBlocksWithHighPriority(true)
+	table.SetPinL0FilterAndIndexBlocksInCache(true)
+
+	opts := grocksdb.NewDefaultOptions()
+	opts.SetCreateIfMissing(true)
+	opts.SetBlockBasedTableFactory(table)
+	opts.SetCompactionStyle(grocksdb.LevelCompactionStyle)
+	opts.SetLevelCompactionDynamicLevelBytes(true)
+	// Two tables: one is filled while the other is written out.
+	opts.SetWriteBufferSize(uint64(max(min(buffer, maxLog)/2, 256<<10)))
+	opts.SetMaxWriteBufferNumber(2)
+	opts.SetMaxTotalWalSize(maxLog)
+	// After a power cut, the writes up to the first torn one.
+	opts.SetWALRecoveryMode(grocksdb.PointInTimeRecovery)
+	// Its own log, in the same directory: keep it small.
+	opts.SetInfoLogLevel(grocksdb.WarnInfoLogLevel)
+	opts.SetMaxLogFileSize(1 << 20)
+	opts.SetKeepLogFileNum(2)
+	opts.SetStatsDumpPeriodSec(0)
+	s.opts = opts
+	return func() {
+		table.Destroy()
+		lru.Destroy()
+	}
+}
