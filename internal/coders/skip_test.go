@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -111,7 +112,8 @@ func TestSkip(t *testing.T) {
 		{"timer(bytes,global)", "\x01k\x04id", 0, ErrShort},
 	}
 	for _, test := range tests {
-		n, err := compile(test.coder).Skip([]byte(test.bytes))
+		// Clipped: room behind the bytes would hide a read of it.
+		n, err := compile(test.coder).Skip(slices.Clip([]byte(test.bytes)))
 		if n != test.n || !errors.Is(err, test.err) || err != nil && test.err == nil {
 			t.Errorf("%s: Skip(%q) = %d, %v; want %d, %v", test.coder, test.bytes, n, err, test.n, test.err)
 		}
