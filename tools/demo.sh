@@ -19,7 +19,7 @@ say "1. Embedded: wordcount --runner=summerbeam"
 bin/wordcount --runner=summerbeam --input="$input" --output="$out/embedded.txt" | tee "$out/embedded.top"
 
 say "2. Served: summerbeam serve, and wordcount --endpoint=..."
-start_server "$out/server.log" --data="$out/data"
+start_server "$out/server.log" --data_dir="$out/data"
 bin/wordcount --runner=universal --endpoint="$ENDPOINT" --environment_type=LOOPBACK \
     --input="$input" --output="$out/served.txt" | tee "$out/served.top"
 stop_server

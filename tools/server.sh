@@ -4,15 +4,16 @@
 # start_server LOG [FLAG...] starts bin/summerbeam on a free loopback port and
 # waits until it accepts connections.
 start_server() {
-    local log=$1
+    local log=$1 port
     shift
-    ENDPOINT=127.0.0.1:$(free_port)
-    bin/summerbeam serve --listen="$ENDPOINT" "$@" >"$log" 2>&1 &
+    port=$(free_port)
+    ENDPOINT=127.0.0.1:$port
+    bin/summerbeam serve --port="$port" "$@" >"$log" 2>&1 &
     SERVER_PID=$!
     trap stop_server EXIT
     local i
     for i in $(seq 100); do
-        if (exec 3<>"/dev/tcp/${ENDPOINT/:/\/}") 2>/dev/null; then
+        if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
             return 0
         fi
         if ! kill -0 "$SERVER_PID" 2>/dev/null; then

@@ -29,7 +29,7 @@ run() {
 }
 
 run embedded --runner=summerbeam
-start_server "$out/server.log" --data="$out/data"
+start_server "$out/server.log" --data_dir="$out/data"
 run served --runner=universal --endpoint="$ENDPOINT" --environment_type=LOOPBACK
 stop_server
 run prism --runner=prism

@@ -55,9 +55,9 @@ func startTarget(ctx context.Context, cfg config, b *builder, setup Setup, workD
 		}
 		return startServer(ctx, workDir, func(addr *net.TCPAddr) *exec.Cmd {
 			return exec.CommandContext(ctx, binary, "serve",
-				"--listen="+addr.String(),
+				"--port="+strconv.Itoa(addr.Port),
 				"--store="+setup.Store,
-				"--data="+filepath.Join(workDir, "data"))
+				"--data_dir="+filepath.Join(workDir, "data"))
 		})
 	}
 }
