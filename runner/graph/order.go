@@ -1,0 +1,77 @@
+package graph
+
+import (
+	"fmt"
+	"strings"
+)
+
+// order connects leaves by their collections and sorts them topologically. Among
+// the leaves that could come next the first of the hierarchy's order is taken: a
+// pipeline written down in order keeps its order, and the result depends on no map.
+func (c *compiler) order() error {
+	for i, l := range c.leaves {
+		l.pos = i
+		for _, out := range l.outputs {
+			if other := c.producer[out.collection]; other != nil {
+				return l.broken("collection %q is an output of %q too", out.collection, other.name)
+			}
+			c.producer[out.collection] = l
+		}
+	}
+	waiting := make(map[*leaf]int)
+	ready := newQueue(func(a, b *leaf) int { return a.pos - b.pos })
+	for _, l := range c.leaves {
+		for _, in := range l.allInputs() {
+			if c.producer[in.collection] == nil {
+				return l.broken("its input %q, collection %q, is no transform's output", in.local, in.collection)
+			}
+			c.readers[in.collection] = append(c.readers[in.collection], l)
+			waiting[l]++
+		}
+		if waiting[l] == 0 {
+			ready.push(l)
+		}
+	}
+	sorted := make([]*leaf, 0, len(c.leaves))
+	for ready.Len() > 0 {
+		l := ready.pop()
+		sorted = append(sorted, l)
+		for _, out := range l.outputs {
+			for _, r := range c.readers[out.collection] {
+				if waiting[r]--; waiting[r] == 0 {
+					ready.push(r)
+				}
+			}
+		}
+	}
+	if len(sorted) < len(c.leaves) {
+		return cycleError(c.leaves, waiting)
+	}
+	for i, l := range sorted {
+		l.pos = i
+	}
+	c.leaves = sorted
+	return nil
+}
+
+// cycleError names some of the transforms that wait for each other.
+func cycleError(leaves []*leaf, waiting map[*leaf]int) error {
+	const most = 10
+	var names []string
+	for _, l := range leaves {
+		if waiting[l] == 0 {
+			continue
+		}
+		if len(names) == most {
+			names = append(names, "...")
+			break
+		}
+		names = append(names, fmt.Sprintf("%q", l.name))
+	}
+	return fmt.Errorf("malformed pipeline: there is a cycle in or above the transforms %s", strings.Join(names, ", "))
+}
+
+// allInputs returns main inputs and side inputs.
+func (l *leaf) allInputs() []port {
+	return append(l.inputs[:len(l.inputs):len(l.inputs)], l.sides...)
+}
