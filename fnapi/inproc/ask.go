@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/core/runtime/exec"
@@ -17,8 +18,9 @@ const askWait = time.Second
 // question runs f on the running plan, in a goroutine of its own: the plan's
 // source is locked while FinishBundle runs, and a split calls the user's
 // restriction tracker, so f may take any time. It says no if the plan can't be
-// asked now.
-func question[T any](ctx context.Context, r *bundleRun, f func(p *plan) (T, error)) (T, error) {
+// asked now. lost is called with an answer that nobody waits for any more, before the
+// bundle can end.
+func question[T any](ctx context.Context, r *bundleRun, f func(p *plan) (T, error), lost func(T, error)) (T, error) {
 	var none T
 	if !r.opened.Load() {
 		// Before its source is started, a reused plan still has the last bundle's
@@ -41,11 +43,15 @@ func question[T any](ctx context.Context, r *bundleRun, f func(p *plan) (T, erro
 		err error
 	}
 	ch := make(chan answer, 1)
+	var over atomic.Bool // either answered or not waited for any more
 	go func() {
 		a := answer{err: errGoexit}
 		defer func() {
 			if p := recover(); p != nil {
 				a.err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+			}
+			if !over.CompareAndSwap(false, true) {
+				lost(a.v, a.err)
 			}
 			<-r.ask
 			ch <- a
@@ -56,14 +62,18 @@ func question[T any](ctx context.Context, r *bundleRun, f func(p *plan) (T, erro
 	case a := <-ch:
 		return a.v, a.err
 	case <-ctx.Done():
-		return none, context.Cause(ctx)
+		if over.CompareAndSwap(false, true) {
+			return none, context.Cause(ctx)
+		}
+		a := <-ch
+		return a.v, a.err
 	}
 }
 
 func (r *bundleRun) progress(ctx context.Context) ([]*pipepb.MonitoringInfo, error) {
 	return question(ctx, r, func(p *plan) ([]*pipepb.MonitoringInfo, error) {
 		return p.collect(r.store, nil), nil
-	})
+	}, func([]*pipepb.MonitoringInfo, error) {})
 }
 
 // split splits the bundle while its source is at an element. While it waits for
@@ -86,6 +96,11 @@ func (r *bundleRun) split(ctx context.Context, fraction float64, elements int64)
 		}
 		r.residual = sr.RI
 		return splitResponse(p.SourcePTransformID(), sr), nil
+	}, func(resp *fnpb.ProcessBundleSplitResponse, err error) {
+		// What was split off is known to nobody. The bundle would end well without it.
+		if resp != nil || err != nil {
+			r.cancel(fmt.Errorf("stage %s: a split came too late for the one who asked for it", r.b.Stage))
+		}
 	})
 }
 

@@ -27,6 +27,7 @@ func init() {
 	register.DoFn4x0[state.Provider, timers.Provider, string, string](&timed{})
 	register.DoFn3x1[*sdf.LockRTracker, []byte, func(int64), sdf.ProcessContinuation](&ranging{})
 	register.DoFn2x0[[]byte, func([]byte)](&source{})
+	register.DoFn2x0[[]byte, func([]byte)](&emitting{})
 	register.DoFn2x0[[]byte, func([]byte, []byte)](&kvSource{})
 	register.DoFn2x0[[]byte, func(string)](&stringSource{})
 	register.DoFn2x0[[]byte, func(string, string)](&stringKVSource{})
@@ -80,6 +81,30 @@ func (*behave) ProcessElement(ctx context.Context, el []byte) error {
 		}
 	}
 	return nil
+}
+
+// Teardown tells that its plan was taken down.
+func (*behave) Teardown() {
+	if f, ok := Hooks.Load("teardown"); ok {
+		f.(func())()
+	}
+}
+
+// emitting emits much, late if its element says so.
+type emitting struct{}
+
+func (*emitting) ProcessElement(el []byte, emit func([]byte)) {
+	if string(el) == "late" {
+		if f, ok := Hooks.Load("entered"); ok {
+			f.(func())()
+		}
+		if f, ok := Hooks.Load("hang"); ok {
+			f.(func())()
+		}
+	}
+	for range 20 {
+		emit(make([]byte, 50_000))
+	}
 }
 
 // identity is the cheapest DoFn.
@@ -209,7 +234,17 @@ func (*ranging) SplitRestriction(_ []byte, r offsetrange.Restriction) []offsetra
 func (*ranging) RestrictionSize(_ []byte, r offsetrange.Restriction) float64 { return r.Size() }
 
 func (*ranging) CreateTracker(r offsetrange.Restriction) *sdf.LockRTracker {
-	return sdf.NewLockRTracker(offsetrange.NewTracker(r))
+	return sdf.NewLockRTracker(&tracker{offsetrange.NewTracker(r)})
+}
+
+// tracker lets a script in when it is split.
+type tracker struct{ *offsetrange.Tracker }
+
+func (t *tracker) TrySplit(fraction float64) (any, any, error) {
+	if f, ok := Hooks.Load("splitting"); ok {
+		f.(func())()
+	}
+	return t.Tracker.TrySplit(fraction)
 }
 
 func (*ranging) ProcessElement(rt *sdf.LockRTracker, el []byte, emit func(int64)) sdf.ProcessContinuation {

@@ -27,12 +27,20 @@ type State struct {
 	data  map[string][]byte
 	calls []string
 	over  bool
+	late  int
+}
+
+// Late is the number of calls since Over.
+func (s *State) Late() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.late
 }
 
 func (s *State) note(call string) error {
 	s.calls = append(s.calls, call)
 	if s.over {
-		panic("state called after Run has returned: " + call)
+		s.late++
 	}
 	return s.Fail
 }
@@ -85,7 +93,7 @@ func (s *State) Calls() []string {
 	return append([]string(nil), s.calls...)
 }
 
-// Over forbids further calls.
+// Over begins the counting of late calls.
 func (s *State) Over() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -150,6 +158,14 @@ type Output struct {
 	chunks [][]byte
 	timers map[engine.TimerFamily][]byte
 	over   bool
+	late   int
+}
+
+// Late is the number of calls since Over.
+func (o *Output) Late() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.late
 }
 
 // Data implements engine.Bundle.Output.
@@ -157,7 +173,7 @@ func (o *Output) Data(sink string, data []byte) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.over {
-		panic("output after Run has returned")
+		o.late++
 	}
 	if o.data == nil {
 		o.data = map[string][]byte{}
@@ -172,7 +188,7 @@ func (o *Output) Timers(transform, family string, data []byte) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.over {
-		panic("timer output after Run has returned")
+		o.late++
 	}
 	if o.timers == nil {
 		o.timers = map[engine.TimerFamily][]byte{}
@@ -182,7 +198,7 @@ func (o *Output) Timers(transform, family string, data []byte) error {
 	return o.Fail
 }
 
-// Over forbids further calls.
+// Over begins the counting of late calls.
 func (o *Output) Over() {
 	o.mu.Lock()
 	defer o.mu.Unlock()

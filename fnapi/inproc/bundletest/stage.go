@@ -24,7 +24,6 @@ import (
 	"github.com/summerbeam/summerbeam/runner/engine"
 )
 
-
 // Stage is one ParDo of a pipeline, ready for a worker.
 type Stage struct {
 	Descriptor *fnpb.ProcessBundleDescriptor

@@ -34,6 +34,7 @@ func Job() *engine.JobInfo { return &engine.JobInfo{ID: "job", Name: "test"} }
 // Stages by what their ParDo does.
 var stages = map[string]func(s beam.Scope){
 	"behave":   func(s beam.Scope) { beam.ParDo0(s, &behave{}, beam.ParDo(s, &source{}, beam.Impulse(s))) },
+	"emitting": func(s beam.Scope) { beam.ParDo(s, &emitting{}, beam.ParDo(s, &source{}, beam.Impulse(s))) },
 	"identity": func(s beam.Scope) { beam.ParDo(s, &identity{}, beam.ParDo(s, &kvSource{}, beam.Impulse(s))) },
 	"counting": func(s beam.Scope) { beam.ParDo(s, &counting{}, beam.ParDo(s, &source{}, beam.Impulse(s))) },
 	"finalizing": func(s beam.Scope) {
@@ -91,7 +92,7 @@ func (st *Stage) Bundle(n int, chunks ...[]byte) *Bundle {
 	return b
 }
 
-// Run runs it; its fakes take nothing afterwards.
+// Run runs it. Calls of its fakes count as late afterwards.
 func (b *Bundle) Run(ctx context.Context, w engine.Worker) (*engine.Result, error) {
 	res, err := w.Run(ctx, &b.Bundle)
 	b.Out.Over()
