@@ -24,7 +24,6 @@ import (
 
 	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
 	"github.com/summerbeam/summerbeam/runner/engine"
-	"github.com/summerbeam/summerbeam/runner/engine/core"
 	"github.com/summerbeam/summerbeam/runner/graph"
 	"github.com/summerbeam/summerbeam/runner/job"
 	"github.com/summerbeam/summerbeam/statebackend"

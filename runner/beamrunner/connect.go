@@ -2,10 +2,14 @@ package beamrunner
 
 import (
 	"context"
-	"errors"
+
+	"github.com/summerbeam/summerbeam/fnapi/inproc"
+	"github.com/summerbeam/summerbeam/runner"
 )
 
 // run hands the job to the runner, with workers of this process.
 func (j *job) run(ctx context.Context) (*jobResult, error) {
-	return nil, errors.New("the embedded runner isn't part of this build; run `summerbeam serve` and add --endpoint")
+	cfg := runner.Config{DataDir: j.dataDir, Store: j.store, MemoryBytes: j.memory}
+	res, err := runner.RunEmbedded(ctx, cfg, j.name, j.pipeline, j.options, inproc.Workers{})
+	return &jobResult{id: res.JobID, attempted: res.Attempted, committed: res.Committed}, err
 }

@@ -1,0 +1,89 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	jobpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/jobmanagement_v1"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
+)
+
+// client are the flags of commands that talk to a server.
+type client struct {
+	Endpoint string        `name:"endpoint" default:"127.0.0.1:8073" help:"Address of the server (default: ${default})."`
+	Timeout  time.Duration `name:"timeout" default:"10s" help:"How long to wait for an answer (default: ${default})."`
+}
+
+// call calls f with a client of the server's job service.
+func (c *client) call(ctx context.Context, f func(context.Context, jobpb.JobServiceClient) error) error {
+	conn, err := grpc.NewClient(c.Endpoint, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		return fmt.Errorf("endpoint %q: %w", c.Endpoint, err)
+	}
+	defer conn.Close()
+	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
+	defer cancel()
+	err = f(ctx, jobpb.NewJobServiceClient(conn))
+	switch s := status.Convert(err); s.Code() {
+	case codes.OK:
+		return nil
+	case codes.Unavailable:
+		return fmt.Errorf("no server answers at %s (%s): start one with summerbeam serve, or name it with --endpoint", c.Endpoint, s.Message())
+	case codes.DeadlineExceeded:
+		return fmt.Errorf("the server at %s has not answered within %v", c.Endpoint, c.Timeout)
+	default:
+		return fmt.Errorf("%s", s.Message())
+	}
+}
+
+type jobsCmd struct{ client }
+
+// Run prints a line for each job, the oldest first.
+func (c *jobsCmd) Run(ctx context.Context, s streams) error {
+	return c.call(ctx, func(ctx context.Context, jobs jobpb.JobServiceClient) error {
+		resp, err := jobs.GetJobs(ctx, &jobpb.GetJobsRequest{})
+		if err != nil {
+			return err
+		}
+		w := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
+		fmt.Fprintln(w, "JOB\tSTATE\tNAME")
+		for _, j := range resp.GetJobInfo() {
+			fmt.Fprintf(w, "%s\t%s\t%s\n", j.GetJobId(), j.GetState(), printable(j.GetJobName()))
+		}
+		return w.Flush()
+	})
+}
+
+type cancelCmd struct {
+	client
+	Job string `arg:"" help:"Id of the job, as summerbeam jobs prints it."`
+}
+
+// Run asks for the job's end and prints the state it is in.
+func (c *cancelCmd) Run(ctx context.Context, s streams) error {
+	return c.call(ctx, func(ctx context.Context, jobs jobpb.JobServiceClient) error {
+		resp, err := jobs.Cancel(ctx, &jobpb.CancelJobRequest{JobId: c.Job})
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(s.out, "%s %s\n", c.Job, resp.GetState())
+		return nil
+	})
+}
+
+// printable keeps a job's name, which anybody may have chosen, from moving the
+// terminal's cursor or the table's columns.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f || (r >= 0x80 && r < 0xa0) {
+			return '?'
+		}
+		return r
+	}, s)
+}

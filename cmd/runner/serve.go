@@ -1,0 +1,49 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"strconv"
+
+	"github.com/summerbeam/summerbeam/runner"
+)
+
+type serveCmd struct {
+	Host      string     `name:"host" default:"127.0.0.1" help:"Address to listen on. Anyone who reaches it can run code here."`
+	Port      uint16     `name:"port" default:"8073" help:"Port to listen on; 0 takes a free one."`
+	DataDir   string     `name:"data_dir" placeholder:"DIR" help:"Directory for state and artifacts. Without it they are temporary and go with the server."`
+	Store     string     `name:"store" placeholder:"rocksdb|pebble" enum:",rocksdb,pebble" default:"" help:"State backend. Default: the best that is compiled in."`
+	Memory    byteSize   `name:"memory" placeholder:"SIZE" default:"0" help:"Memory for data, such as 512MiB, 4GiB or 2G. Default: 512MiB."`
+	LogLevel  slog.Level `name:"log_level" placeholder:"debug|info|warn|error" default:"info" help:"Least severe records to log (default: ${default})."`
+	LogFormat string     `name:"log_format" enum:"text,json" default:"text" help:"Format of the log: text or json."`
+}
+
+// Run serves until ctx ends.
+func (c *serveCmd) Run(ctx context.Context, s streams) error {
+	// First of all, so that a port which is taken leaves no data directory behind.
+	l, err := net.Listen("tcp", net.JoinHostPort(c.Host, strconv.Itoa(int(c.Port))))
+	if err != nil {
+		return fmt.Errorf("%w; is another server running? Say --port for another port", err)
+	}
+	defer l.Close()
+	server, err := runner.Open(runner.Config{
+		DataDir:     c.DataDir,
+		Store:       c.Store,
+		MemoryBytes: int64(c.Memory),
+		Log:         slog.New(c.handler(s)),
+	})
+	if err != nil {
+		return err
+	}
+	return server.Serve(ctx, l)
+}
+
+func (c *serveCmd) handler(s streams) slog.Handler {
+	o := &slog.HandlerOptions{Level: c.LogLevel}
+	if c.LogFormat == "json" {
+		return slog.NewJSONHandler(s.err, o)
+	}
+	return slog.NewTextHandler(s.err, o)
+}
