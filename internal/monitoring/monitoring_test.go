@@ -328,3 +328,28 @@ func TestJobCountsOnce(t *testing.T) {
 	close(stop)
 	wg.Wait()
 }
+
+// TestStringSetLimit: as in the SDKs, the string that goes over the limit is the
+// last one.
+func TestStringSetLimit(t *testing.T) {
+	for _, tc := range []struct{ items, want []string }{
+		{[]string{"aaaa", "bbbb", "cccc", "dddd"}, []string{"aaaa", "bbbb", "cccc"}},
+		{[]string{"aaaaaaaaaaaaaaa", "b"}, []string{"aaaaaaaaaaaaaaa"}},
+		{[]string{"aaaa", "bbbbbb", "c", "d"}, []string{"aaaa", "bbbbbb", "c"}},
+		{[]string{"aaaa", "bbbb"}, []string{"aaaa", "bbbb"}},
+	} {
+		for _, whole := range []bool{true, false} {
+			s := &stringSet{limit: 10}
+			if whole {
+				_ = s.merge(set(tc.items...))
+			} else {
+				for _, item := range slices.Backward(tc.items) {
+					_ = s.merge(set(item))
+				}
+			}
+			if got := s.payload(); !slices.Equal(got, set(tc.want...)) {
+				t.Errorf("of %q %q are kept, want %q", tc.items, got, tc.want)
+			}
+		}
+	}
+}

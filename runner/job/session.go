@@ -131,13 +131,7 @@ func (s *session) abort(err error) {
 	s.removeFiles()
 	s.a.mu.Lock()
 	s.job.staging, s.job.failure = false, err
-	gone := s.a.jobs[s.token] != s.job
 	s.a.mu.Unlock()
-	if gone {
-		// The job ended while its files came in: the directory may have been made
-		// again after it was removed.
-		_ = s.a.root.RemoveAll(s.token)
-	}
 }
 
 func (s *session) removeFiles() {
