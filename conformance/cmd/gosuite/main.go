@@ -117,6 +117,12 @@ func runAll(ctx context.Context, cfg config, out io.Writer) (bool, error) {
 		return false, err
 	}
 
+	unlock, err := b.lock(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer unlock()
+
 	var results []Result
 	for _, setup := range setups {
 		r, err := runSetup(ctx, cfg, b, setup, selected, out)
