@@ -10,8 +10,11 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// ArtifactSource opens the files that were staged with a job.
+// ArtifactSource has the files that were staged with a job.
 type ArtifactSource interface {
+	// ResolveArtifacts returns what took the place of artifacts when the job was
+	// staged.
+	ResolveArtifacts(ctx context.Context, token string, artifacts []*pipepb.ArtifactInformation) ([]*pipepb.ArtifactInformation, error)
 	// OpenArtifact opens an artifact of the job whose retrieval token it is. The
 	// artifact is one of an environment's dependencies, but it comes from a
 	// worker: its paths are not to be trusted.
@@ -21,13 +24,20 @@ type ArtifactSource interface {
 // artifactChunk is the size of a message of GetArtifact.
 const artifactChunk = 1 << 20
 
-// ResolveArtifacts returns the artifacts as they are: they were resolved when the
-// job was staged.
+// ResolveArtifacts tells a worker which files stand for its dependencies.
 func (sv *services) ResolveArtifacts(ctx context.Context, req *jobpb.ResolveArtifactsRequest) (*jobpb.ResolveArtifactsResponse, error) {
-	if _, err := sv.s.caller(ctx); err != nil {
+	w, err := sv.s.caller(ctx)
+	if err != nil {
 		return nil, err
 	}
-	return &jobpb.ResolveArtifactsResponse{Replacements: req.GetArtifacts()}, nil
+	artifacts := req.GetArtifacts()
+	if src := sv.s.opts.Artifacts; src != nil && len(artifacts) > 0 {
+		artifacts, err = src.ResolveArtifacts(ctx, w.job.RetrievalToken, artifacts)
+		if err != nil {
+			return nil, status.Errorf(codes.NotFound, "artifacts of job %s: %v", w.job.ID, err)
+		}
+	}
+	return &jobpb.ResolveArtifactsResponse{Replacements: artifacts}, nil
 }
 
 // GetArtifact streams an artifact.

@@ -15,9 +15,12 @@ import (
 // run is a bundle on its worker, from Run's call until the worker has answered,
 // which may be long after Run has returned.
 type run struct {
-	w *worker
+	w                 *worker
+	id, stage, source string
+	d                 *descriptor
+	// b is nil once Run has returned: a bundle that the worker never answers must
+	// not hold on to its input.
 	b *engine.Bundle
-	d *descriptor
 
 	// ctx ends when there is nothing more to do for the bundle: the worker has
 	// answered, or Run returns.
@@ -49,7 +52,7 @@ var errAnswered = errors.New("the bundle is over")
 
 func newRun(ctx context.Context, w *worker, b *engine.Bundle, d *descriptor) *run {
 	r := &run{
-		w: w, b: b, d: d,
+		w: w, id: b.ID, stage: b.Stage, source: b.Source, d: d, b: b,
 		answered: make(chan struct{}), done: make(chan struct{}),
 		ended: make([]bool, len(d.outputs)), open: len(d.outputs),
 	}
@@ -60,6 +63,9 @@ func newRun(ctx context.Context, w *worker, b *engine.Bundle, d *descriptor) *ru
 
 // Run runs one bundle. See engine.Worker.
 func (w *worker) Run(ctx context.Context, b *engine.Bundle) (*engine.Result, error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
 	if err := w.gate.enter(ctx, w); err != nil {
 		return nil, fmt.Errorf("stage %q: bundle %s: %w", b.Stage, b.ID, err)
 	}
@@ -88,6 +94,7 @@ func (w *worker) Run(ctx context.Context, b *engine.Bundle) (*engine.Result, err
 	response, err := r.close()
 	// The feeder reads the caller's memory: it must be out of it too.
 	<-fed
+	r.release()
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil && errors.Is(err, cause) {
 			return nil, err
@@ -120,6 +127,13 @@ func (r *run) close() (*fnpb.ProcessBundleResponse, error) {
 		r.w.removeRun(r)
 	}
 	return response, err
+}
+
+// release lets go of the bundle. Nobody uses it any more.
+func (r *run) release() {
+	r.outMu.Lock()
+	defer r.outMu.Unlock()
+	r.b = nil
 }
 
 func (r *run) hasAnswer() bool {

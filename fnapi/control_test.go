@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -211,10 +212,10 @@ func TestFinalizeWaitsForRunningBundles(t *testing.T) {
 	f.next()
 	finalized := make(chan error, 1)
 	go func() { finalized <- w.Finalize(t.Context(), "b1") }()
-	time.Sleep(20 * time.Millisecond) // let it queue
+	f.quiet()
 	b3, _ := bundle("b3", plain())
 	ran3 := start(t.Context(), w, b3)
-	time.Sleep(20 * time.Millisecond)
+	f.quiet()
 	f.input()
 	f.answer("b2", &fnpb.ProcessBundleResponse{})
 	if o := wait(t, ran2); o.err != nil {
@@ -224,7 +225,7 @@ func TestFinalizeWaitsForRunningBundles(t *testing.T) {
 	if req.GetFinalizeBundle().GetInstructionId() != "b1" {
 		t.Fatalf("after b2 came %v, want the finalization of b1", req)
 	}
-	time.Sleep(20 * time.Millisecond)
+	f.quiet()
 	f.respond(&fnpb.InstructionResponse{InstructionId: req.GetInstructionId(), Response: &fnpb.InstructionResponse_FinalizeBundle{}})
 	if err := wait(t, finalized); err != nil {
 		t.Fatal(err)
@@ -387,8 +388,8 @@ func TestCloseStopsTheWorker(t *testing.T) {
 	if o := wait(t, ran); !errors.Is(o.err, engine.ErrWorkerLost) {
 		t.Fatalf("got %v", o.err)
 	}
-	if _, err := f.control.Recv(); err == nil || status.Code(err) != codes.Unknown { // io.EOF has no code
-		t.Fatalf("control stream: got %v, want its end in good order", err)
+	if req := wait(t, f.requests); req != nil || f.ended != io.EOF {
+		t.Fatalf("control stream: got %v and %v, want its end in good order", req, f.ended)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -89,7 +89,7 @@ func (w *worker) wantsFinalize(r *run) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.finalizing[r.b.ID] = r.d
+	w.finalizing[r.id] = r.d
 }
 
 func newDescriptor(b *engine.Bundle, endpoint string, goSDK bool) (*descriptor, error) {

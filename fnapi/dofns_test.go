@@ -16,6 +16,7 @@ import (
 
 func init() {
 	register.Function1x1(upper)
+	register.Function1x1(identity)
 	register.Function2x1(hang)
 	register.Function2x1(logged)
 	register.Function1x2(fails)
@@ -26,6 +27,8 @@ func init() {
 }
 
 func upper(b []byte) []byte { return bytes.ToUpper(b) }
+
+func identity(b []byte) []byte { return b }
 
 func hang(ctx context.Context, b []byte) []byte {
 	log.Infof(ctx, "hanging in process %d", os.Getpid())

@@ -87,6 +87,7 @@ func processEnvironment(t *testing.T, mode string, env map[string]string) *pipep
 		env = map[string]string{}
 	}
 	env["FNAPI_TEST_WORKER"] = mode
+	env["GORACE"] = "atexit_sleep_ms=0" // it would take a second to die
 	b, err := proto.Marshal(&pipepb.ProcessPayload{Command: exe, Env: env})
 	if err != nil {
 		t.Fatal(err)
@@ -296,6 +297,13 @@ func (f files) OpenArtifact(_ context.Context, token string, a *pipepb.ArtifactI
 	return io.NopCloser(strings.NewReader(text)), nil
 }
 
+func (f files) ResolveArtifacts(_ context.Context, token string, all []*pipepb.ArtifactInformation) ([]*pipepb.ArtifactInformation, error) {
+	if token != "token" {
+		return nil, os.ErrNotExist
+	}
+	return append([]*pipepb.ArtifactInformation{{TypeUrn: "resolved"}}, all...), nil
+}
+
 func TestArtifacts(t *testing.T) {
 	large := strings.Repeat("0123456789", 250_000)
 	s := serve(t, fnapi.Options{Artifacts: files{"token/large": large, "token/empty": "", "other/x": "secret"}})
@@ -329,7 +337,7 @@ func TestArtifacts(t *testing.T) {
 	}
 	want := &pipepb.ArtifactInformation{TypeUrn: "u"}
 	resp, err := c.ResolveArtifacts(f.ctx, &jobpb.ResolveArtifactsRequest{Artifacts: []*pipepb.ArtifactInformation{want}})
-	if err != nil || len(resp.GetReplacements()) != 1 || !proto.Equal(resp.GetReplacements()[0], want) {
+	if err != nil || len(resp.GetReplacements()) != 2 || !proto.Equal(resp.GetReplacements()[1], want) {
 		t.Errorf("resolve: %v, %v", resp, err)
 	}
 }

@@ -26,6 +26,9 @@ type fake struct {
 	control fnpb.BeamFnControl_ControlClient
 	data    fnpb.BeamFnData_DataClient
 	state   fnpb.BeamFnState_StateClient
+
+	requests chan *fnpb.InstructionRequest // closed when the control stream ends
+	ended    error                         // why; read it after that
 }
 
 // fakePool is a worker pool of fakes.
@@ -50,6 +53,18 @@ func (p *fakePool) StartWorker(_ context.Context, req *fnpb.StartWorkerRequest) 
 	if f.control, err = fnpb.NewBeamFnControlClient(f.conn).Control(f.ctx); err != nil {
 		p.t.Error(err)
 	}
+	f.requests = make(chan *fnpb.InstructionRequest, 100)
+	go func() {
+		defer close(f.requests)
+		for {
+			req, err := f.control.Recv()
+			if err != nil {
+				f.ended = err
+				return
+			}
+			f.requests <- req
+		}
+	}()
 	p.fakes <- f
 	return &fnpb.StartWorkerResponse{}, nil
 }
@@ -112,12 +127,21 @@ func startFakeOn(t testing.TB, s *fnapi.Server, job *engine.JobInfo, capabilitie
 // next receives an instruction.
 func (f *fake) next() *fnpb.InstructionRequest {
 	f.t.Helper()
-	req, err := f.control.Recv()
-	if err != nil {
-		f.t.Errorf("control stream: %v", err)
-		return nil
+	req := wait(f.t, f.requests)
+	if req == nil {
+		f.t.Fatalf("control stream: %v", f.ended)
 	}
 	return req
+}
+
+// quiet sees that no instruction comes for a moment.
+func (f *fake) quiet() {
+	f.t.Helper()
+	select {
+	case req := <-f.requests:
+		f.t.Fatalf("got %v, want nothing yet", req)
+	case <-time.After(30 * time.Millisecond):
+	}
 }
 
 // answer answers a bundle.

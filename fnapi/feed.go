@@ -3,6 +3,7 @@ package fnapi
 import (
 	"context"
 	"errors"
+	"slices"
 
 	fnpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/fnexecution_v1"
 	"google.golang.org/grpc"
@@ -23,7 +24,7 @@ const (
 // feed starts the bundle on the worker and sends its input.
 func (r *run) feed() {
 	req := &fnpb.InstructionRequest{
-		InstructionId: r.b.ID,
+		InstructionId: r.id,
 		Request: &fnpb.InstructionRequest_ProcessBundle{ProcessBundle: &fnpb.ProcessBundleRequest{
 			ProcessBundleDescriptorId: r.d.proto.GetId(),
 		}},
@@ -51,18 +52,19 @@ func (r *run) feed() {
 	r.fail(err)
 	// The worker waits for the rest of its input. It can't be told to give up, so
 	// the input ends here, and what comes of it is dropped.
-	go func() { _ = p.push(r.answered, r.ends()) }()
+	end := &packer{run: r, stream: p.stream}
+	go func() { _ = end.push(r.answered, r.ends()) }()
 }
 
 // ends is the message that ends the bundle's input.
 func (r *run) ends() *fnpb.Elements {
 	e := &fnpb.Elements{}
 	for _, d := range r.d.ends.GetData() {
-		e.Data = append(e.Data, &fnpb.Elements_Data{InstructionId: r.b.ID, TransformId: d.GetTransformId(), IsLast: true})
+		e.Data = append(e.Data, &fnpb.Elements_Data{InstructionId: r.id, TransformId: d.GetTransformId(), IsLast: true})
 	}
 	for _, t := range r.d.ends.GetTimers() {
 		e.Timers = append(e.Timers, &fnpb.Elements_Timers{
-			InstructionId: r.b.ID, TransformId: t.GetTransformId(), TimerFamilyId: t.GetTimerFamilyId(), IsLast: t.GetIsLast(),
+			InstructionId: r.id, TransformId: t.GetTransformId(), TimerFamilyId: t.GetTimerFamilyId(), IsLast: t.GetIsLast(),
 		})
 	}
 	return e
@@ -114,12 +116,12 @@ func (p *packer) sendAll() (err error) {
 				timers.Timers[last].Timers = append(timers.Timers[last].Timers, t.Data...)
 			} else {
 				timers.Timers = append(timers.Timers, &fnpb.Elements_Timers{
-					InstructionId: r.b.ID, TransformId: t.Transform, TimerFamilyId: t.Family,
+					InstructionId: r.id, TransformId: t.Transform, TimerFamilyId: t.Family,
 					Timers: t.Data[:len(t.Data):len(t.Data)], // an append must copy
 				})
 			}
 			if size += len(t.Data); size >= p.target() {
-				if err := p.push(r.ctx.Done(), timers); err != nil {
+				if err := p.flush(timers); err != nil {
 					return err
 				}
 				timers, size = &fnpb.Elements{}, 0
@@ -162,13 +164,13 @@ func (p *packer) flush(e *fnpb.Elements) error {
 	if len(p.chunks) > 0 {
 		data := p.chunks[0]
 		if len(p.chunks) > 1 {
-			p.joined = p.joined[:0]
+			p.joined = slices.Grow(p.joined[:0], p.size)
 			for _, c := range p.chunks {
 				p.joined = append(p.joined, c...)
 			}
 			data = p.joined
 		}
-		block := &fnpb.Elements_Data{InstructionId: p.run.b.ID, TransformId: p.run.b.Source, Data: data}
+		block := &fnpb.Elements_Data{InstructionId: p.run.id, TransformId: p.run.source, Data: data}
 		e.Data = append([]*fnpb.Elements_Data{block}, e.Data...)
 		p.chunks, p.size = p.chunks[:0], 0
 	}

@@ -130,19 +130,7 @@ func TestHarnessTimersAndState(t *testing.T) {
 	d := stageOf(t, func(s beam.Scope, in beam.PCollection) beam.PCollection {
 		return beam.ParDo(s, newRemembering(), beam.ParDo(s, keyed, in))
 	})
-	var families []engine.TimerFamily
-	for id, tr := range d.GetTransforms() {
-		p := &pipepb.ParDoPayload{}
-		if tr.GetSpec().GetUrn() != "beam:transform:pardo:v1" {
-			continue
-		}
-		if err := proto.Unmarshal(tr.GetSpec().GetPayload(), p); err != nil {
-			t.Fatal(err)
-		}
-		for f := range p.GetTimerFamilySpecs() {
-			families = append(families, engine.TimerFamily{Transform: id, Family: f})
-		}
-	}
+	families := timerFamilies(t, d)
 	if len(families) != 2 {
 		t.Fatalf("timer families %v", families)
 	}
@@ -181,6 +169,25 @@ func TestHarnessTimersAndState(t *testing.T) {
 		state.bags = nil
 		state.mu.Unlock()
 	}
+}
+
+// timerFamilies are those of a descriptor's ParDos.
+func timerFamilies(t *testing.T, d *fnpb.ProcessBundleDescriptor) []engine.TimerFamily {
+	t.Helper()
+	var families []engine.TimerFamily
+	for id, tr := range d.GetTransforms() {
+		p := &pipepb.ParDoPayload{}
+		if tr.GetSpec().GetUrn() != "beam:transform:pardo:v1" {
+			continue
+		}
+		if err := proto.Unmarshal(tr.GetSpec().GetPayload(), p); err != nil {
+			t.Fatal(err)
+		}
+		for f := range p.GetTimerFamilySpecs() {
+			families = append(families, engine.TimerFamily{Transform: id, Family: f})
+		}
+	}
+	return families
 }
 
 func seq(all []engine.TimerChunk) iter.Seq2[engine.TimerChunk, error] {

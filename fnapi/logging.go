@@ -94,7 +94,7 @@ func (s *Server) whose(w *worker, bundle string) (*worker, string) {
 
 func (w *worker) stageOf(bundle string) (string, bool) {
 	if r := w.run(bundle); r != nil {
-		return r.b.Stage, true
+		return r.stage, true
 	}
 	return w.recent.stage(bundle)
 }

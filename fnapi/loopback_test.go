@@ -78,7 +78,7 @@ func loopback(t testing.TB, s *fnapi.Server, id string, log *slog.Logger) engine
 func stageOf(t testing.TB, build func(s beam.Scope, in beam.PCollection) beam.PCollection) *fnpb.ProcessBundleDescriptor {
 	t.Helper()
 	p, s := beam.NewPipelineWithRoot()
-	out := build(s, beam.Impulse(s))
+	build(s, beam.Impulse(s))
 	edges, _, err := p.Build()
 	if err != nil {
 		t.Fatal(err)
@@ -87,6 +87,12 @@ func stageOf(t testing.TB, build func(s beam.Scope, in beam.PCollection) beam.PC
 	if err != nil {
 		t.Fatal(err)
 	}
+	return descriptorOf(t, pipe)
+}
+
+// descriptorOf makes a descriptor of a pipeline's primitive transforms.
+func descriptorOf(t testing.TB, pipe *pipepb.Pipeline) *fnpb.ProcessBundleDescriptor {
+	t.Helper()
 	c := pipe.GetComponents()
 	d := &fnpb.ProcessBundleDescriptor{
 		Id:                  "stage",
@@ -134,7 +140,7 @@ func stageOf(t testing.TB, build func(s beam.Scope, in beam.PCollection) beam.PC
 		return &pipepb.FunctionSpec{Urn: urn, Payload: b}
 	}
 	d.Transforms["source"] = &pipepb.PTransform{UniqueName: "source", Spec: port("beam:runner:source:v1", source), Outputs: map[string]string{"i0": source}}
-	if out.IsValid() {
+	if sink != "" {
 		d.Transforms["sink"] = &pipepb.PTransform{UniqueName: "sink", Spec: port("beam:runner:sink:v1", sink), Inputs: map[string]string{"i0": sink}}
 	}
 	return d

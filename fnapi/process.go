@@ -15,7 +15,7 @@ import (
 
 const (
 	// obituaryWait is how long a broken stream waits for its process to be reaped.
-	obituaryWait = time.Second
+	obituaryWait = 2 * time.Second
 	// stderrTail is how much of a dead process's last words its error repeats.
 	stderrTail = 8 << 10
 	// maxLine is where a line of a process's output is cut.
@@ -39,7 +39,7 @@ func process(p *pipepb.ProcessPayload) launcher {
 			cmd.Env = append(cmd.Env, k+"="+v)
 		}
 		// Its children may outlive it and hold the pipes open.
-		cmd.WaitDelay = obituaryWait / 2
+		cmd.WaitDelay = time.Second
 		ownGroup(cmd)
 		stdout := &lines{log: w.log.With("stream", "stdout")}
 		stderr := &lines{log: w.log.With("stream", "stderr")}

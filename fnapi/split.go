@@ -26,19 +26,19 @@ func (w *worker) Split(ctx context.Context, bundle string, fraction float64, ele
 		ProcessBundleSplit: &fnpb.ProcessBundleSplitRequest{
 			InstructionId: bundle,
 			DesiredSplits: map[string]*fnpb.ProcessBundleSplitRequest_DesiredSplit{
-				r.b.Source: {FractionOfRemainder: fraction, EstimatedInputElements: elements},
+				r.source: {FractionOfRemainder: fraction, EstimatedInputElements: elements},
 			},
 		},
 	}})
 	if err != nil {
-		return nil, fmt.Errorf("stage %q: splitting bundle %s: %w", r.b.Stage, bundle, err)
+		return nil, fmt.Errorf("stage %q: splitting bundle %s: %w", r.stage, bundle, err)
 	}
 	split := resp.GetProcessBundleSplit()
 	if len(split.GetChannelSplits()) == 0 && len(split.GetPrimaryRoots()) == 0 && len(split.GetResidualRoots()) == 0 {
 		return nil, nil
 	}
-	if err := checkSplit(r.b.Source, elements, split); err != nil {
-		return nil, fmt.Errorf("stage %q: splitting bundle %s: worker %s: %w", r.b.Stage, bundle, w.id, err)
+	if err := checkSplit(r.source, elements, split); err != nil {
+		return nil, fmt.Errorf("stage %q: splitting bundle %s: worker %s: %w", r.stage, bundle, w.id, err)
 	}
 	return split, nil
 }
@@ -76,12 +76,12 @@ func (w *worker) Progress(ctx context.Context, bundle string) ([]*pipepb.Monitor
 		ProcessBundleProgress: &fnpb.ProcessBundleProgressRequest{InstructionId: bundle},
 	}})
 	if err != nil {
-		return nil, fmt.Errorf("stage %q: progress of bundle %s: %w", r.b.Stage, bundle, err)
+		return nil, fmt.Errorf("stage %q: progress of bundle %s: %w", r.stage, bundle, err)
 	}
 	p := resp.GetProcessBundleProgress()
 	infos, err := w.resolve(ctx, p.GetMonitoringInfos(), p.GetMonitoringData())
 	if err != nil {
-		return nil, fmt.Errorf("stage %q: progress of bundle %s: %w", r.b.Stage, bundle, err)
+		return nil, fmt.Errorf("stage %q: progress of bundle %s: %w", r.stage, bundle, err)
 	}
 	return infos, nil
 }

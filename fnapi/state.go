@@ -144,7 +144,7 @@ func answerState(ctx context.Context, r *run, req *fnpb.StateRequest) (resp *fnp
 		return nil, err
 	}
 	if r.b.State == nil {
-		return nil, fmt.Errorf("stage %q has no state", r.b.Stage)
+		return nil, fmt.Errorf("stage %q has no state", r.stage)
 	}
 	switch q := req.GetRequest().(type) {
 	case *fnpb.StateRequest_Get:

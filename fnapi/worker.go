@@ -219,21 +219,21 @@ func (w *worker) addRun(r *run) error {
 	if w.lost != nil {
 		return w.lost
 	}
-	if w.runs[r.b.ID] != nil {
-		return fmt.Errorf("BUG: bundle id %q is in use on worker %s", r.b.ID, w.id)
+	if w.runs[r.id] != nil {
+		return fmt.Errorf("BUG: bundle id %q is in use on worker %s", r.id, w.id)
 	}
-	w.runs[r.b.ID] = r
+	w.runs[r.id] = r
 	return nil
 }
 
 func (w *worker) removeRun(r *run) {
 	w.mu.Lock()
-	known := w.runs[r.b.ID] == r
+	known := w.runs[r.id] == r
 	if known {
-		delete(w.runs, r.b.ID)
+		delete(w.runs, r.id)
 	}
 	w.mu.Unlock()
 	if known {
-		w.recent.add(r.b.ID, r.b.Stage)
+		w.recent.add(r.id, r.stage)
 	}
 }
