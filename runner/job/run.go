@@ -75,7 +75,11 @@ func (s *Server) end(j *job, err error) {
 	if state == jobpb.JobState_FAILED {
 		s.opts.Log.Error("job failed", "job", j.id, "job_name", j.name, "error", err)
 	} else {
-		s.opts.Log.Info("job ended", "job", j.id, "job_name", j.name, "state", state.String(), "error", err)
+		log := s.opts.Log.With("job", j.id, "job_name", j.name, "state", state.String())
+		if err != nil {
+			log = log.With("error", err)
+		}
+		log.Info("job ended")
 	}
 	j.cancel(nil)
 	s.forget(s.registry.finish(j))

@@ -33,7 +33,7 @@ func (f *fixture) listen() string {
 }
 
 // goPipeline is the smallest pipeline of the Go SDK.
-func goPipeline(t *testing.T) *pipepb.Pipeline {
+func goPipeline(t testing.TB) *pipepb.Pipeline {
 	t.Helper()
 	p := beam.NewPipeline()
 	beam.Impulse(p.Root())
@@ -41,7 +41,7 @@ func goPipeline(t *testing.T) *pipepb.Pipeline {
 	if err != nil {
 		t.Fatal(err)
 	}
-	env, err := graphx.CreateEnvironment(t.Context(), "beam:env:external:v1", func(context.Context) string { return "localhost:1" })
+	env, err := graphx.CreateEnvironment(context.Background(), "beam:env:external:v1", func(context.Context) string { return "localhost:1" })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,6 +55,7 @@ func goPipeline(t *testing.T) *pipepb.Pipeline {
 // TestGoSDK submits with the Go SDK's own client, from Prepare to the metrics, as
 // --environment_type=LOOPBACK does: what it stages is an empty file.
 func TestGoSDK(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir()) // the SDK leaves the empty file behind
 	f := newFixture(t)
 	endpoint := f.listen()
 	worker := make(chan error, 1)
