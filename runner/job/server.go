@@ -135,13 +135,6 @@ func (s *Server) Close(ctx context.Context) error {
 	return nil
 }
 
-// isClosed says that Close was called.
-func (s *Server) isClosed() bool {
-	s.closeMu.Lock()
-	defer s.closeMu.Unlock()
-	return s.closed
-}
-
 // newID returns an id that is safe as a single path element.
 func (s *Server) newID() (string, error) {
 	id := s.opts.NewID()
