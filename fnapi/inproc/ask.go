@@ -88,11 +88,8 @@ func (r *bundleRun) split(ctx context.Context, fraction float64, elements int64)
 		if err != nil {
 			return nil, fmt.Errorf("splitting a bundle of stage %s: %w", r.b.Stage, err)
 		}
-		if sr.Unsuccessful {
+		if sr.Unsuccessful || !splitsOff(sr, elements, r.residual) {
 			return nil, nil
-		}
-		if sr.RI > elements && len(sr.RS) == 0 {
-			return nil, nil // Behind the last element: nothing was split off.
 		}
 		r.residual = sr.RI
 		return splitResponse(p.SourcePTransformID(), sr), nil
@@ -102,6 +99,21 @@ func (r *bundleRun) split(ctx context.Context, fraction float64, elements int64)
 			r.cancel(fmt.Errorf("stage %s: a split came too late for the one who asked for it", r.b.Stage))
 		}
 	})
+}
+
+// splitsOff says whether a split has made the bundle smaller than it was; residual
+// is the first element split off before, or -1.
+//
+// It needn't have: when the source has done its last element and has not yet
+// seen the end of its input, the SDK answers a split with success and the
+// element behind the one it stops at. Taken at its word, that element would be
+// the bundle's, which has left it out already, and nobody else's.
+func splitsOff(sr exec.SplitResult, elements, residual int64) bool {
+	end := elements
+	if residual >= 0 {
+		end = min(end, residual)
+	}
+	return sr.RI < end || sr.RI == end && len(sr.RS) > 0
 }
 
 func splitResponse(source string, sr exec.SplitResult) *fnpb.ProcessBundleSplitResponse {

@@ -354,6 +354,19 @@ func TestChunks(t *testing.T) {
 	}
 }
 
+// A small output behind a large one must not hold the large one's buffer.
+func TestChunksDontHoldMore(t *testing.T) {
+	w := start(t)
+	st := bt.MustStage(t, "identity")
+	large, small := bt.KV("k", string(make([]byte, 100_000))), bt.KV("k", string(make([]byte, 1000)))
+	st.Bundle(1, large).MustRun(t, w)
+	b := st.Bundle(1, small)
+	b.MustRun(t, w)
+	if c := b.Out.Chunks()[0]; cap(c) > 2*len(c) {
+		t.Errorf("chunk of %d bytes holds %d", len(c), cap(c))
+	}
+}
+
 func TestExecutionTimes(t *testing.T) {
 	st := bt.MustStage(t, "counting")
 	w, err := inproc.Workers{Options: inproc.Options{SamplePeriod: 5 * time.Millisecond}}.Start(context.Background(), bt.Job(), "w1", "go", st.Env)
