@@ -91,3 +91,7 @@ type artifacts struct{ s *Server }
 func (a artifacts) OpenArtifact(ctx context.Context, token string, info *pipepb.ArtifactInformation) (io.ReadCloser, error) {
 	return a.s.job.Artifacts().OpenArtifact(ctx, token, info)
 }
+
+func (a artifacts) ResolveArtifacts(ctx context.Context, token string, infos []*pipepb.ArtifactInformation) ([]*pipepb.ArtifactInformation, error) {
+	return a.s.job.Artifacts().ResolveArtifacts(ctx, token, infos)
+}

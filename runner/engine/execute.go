@@ -44,6 +44,9 @@ func (j *Job) startBundle(ctx context.Context, a core.RunBundle) {
 		shard = st.shards[a.Shard]
 	}
 	r.state = newBundleState(st, shard, j.store.reader)
+	if st.timers != nil {
+		r.timers = newBundleTimers(st, st.timers[a.Shard], a)
+	}
 	j.running[a.Bundle] = r
 	j.metrics.BundleStarted(r.id)
 	go func() {
@@ -54,6 +57,7 @@ func (j *Job) startBundle(ctx context.Context, a core.RunBundle) {
 			return err
 		})
 		if err != nil {
+			r.timers.giveBack()
 			ev = core.BundleFailed{
 				Bundle: a.Bundle, Err: err,
 				WorkerLost: errors.Is(err, ErrWorkerLost),
@@ -77,6 +81,13 @@ func (j *Job) runBundle(ctx context.Context, a core.RunBundle, r *runningBundle)
 	fin := core.BundleFinished{Bundle: a.Bundle}
 	out := newOutputs(r.stage.routes)
 	switch r.stage.plan.Kind {
+	case graph.TestStream:
+		for _, b := range a.Blocks {
+			ev := &r.stage.plan.TestEvents[b.Payload.(int)]
+			for _, e := range ev.Elements {
+				out.add(ev.Output, e)
+			}
+		}
 	case graph.Impulse:
 		for i := range r.stage.routes.outputs {
 			out.add(i, impulse())
@@ -109,7 +120,10 @@ func (j *Job) runBundle(ctx context.Context, a core.RunBundle, r *runningBundle)
 			fin.StateBytes = l.bytes
 		}
 	}
-	return fin, nil
+	// The last step that can fail: from here on the bundle is as good as applied.
+	var err error
+	fin.Timers, err = r.timers.settle()
+	return fin, err
 }
 
 // impulse is the one element of an Impulse: no bytes, in the global window.
@@ -140,12 +154,11 @@ func (j *Job) runOnWorker(ctx context.Context, a core.RunBundle, r *runningBundl
 				}
 			}
 		},
+		Timers:        r.timers.fire(),
 		TimerFamilies: r.stage.families,
 		Output:        out.take,
-		TimerOutput: func(transform, family string, _ []byte) error {
-			return fmt.Errorf("transform %s: timer family %s: timers are not supported yet", transform, family)
-		},
-		State: r.state,
+		TimerOutput:   r.timers.take,
+		State:         r.state,
 	})
 	r.at.Store(nil)
 	if err != nil {

@@ -66,6 +66,7 @@ type Job struct {
 	// The loop's own: no other goroutine touches these.
 	running  map[core.BundleID]*runningBundle
 	finalize map[core.BundleID]*runningBundle
+	grouping map[core.BundleID]*groupRun
 	started  time.Time
 	progress progress
 
@@ -79,6 +80,7 @@ type runningBundle struct {
 	stage  *stageRun
 	cancel context.CancelCauseFunc
 	state  *bundleState
+	timers *bundleTimers // nil for a stage without timers
 	// ranOn and metrics are set before the bundle's last event is sent.
 	ranOn    Worker
 	metrics  []*pipepb.MonitoringInfo
@@ -105,6 +107,9 @@ func (r *runningBundle) worker() Worker {
 // New prepares a job. It opens nothing and starts nothing.
 func New(cfg Config, info *JobInfo, plan *graph.Plan) (*Job, error) {
 	cfg = cfg.withDefaults()
+	if cfg.Core.StartMillis == 0 {
+		cfg.Core.StartMillis = time.Now().UnixMilli()
+	}
 	j := &Job{
 		cfg: cfg, plan: plan, info: info,
 		core:     core.New(plan, cfg.Core),
@@ -112,6 +117,7 @@ func New(cfg Config, info *JobInfo, plan *graph.Plan) (*Job, error) {
 		events:   make(chan core.Event, 64),
 		running:  make(map[core.BundleID]*runningBundle),
 		finalize: make(map[core.BundleID]*runningBundle),
+		grouping: make(map[core.BundleID]*groupRun),
 	}
 	j.store.open = cfg.OpenStore
 	lim := limits{blockBytes: cfg.BlockBytes, blockElements: cfg.BlockElements}
@@ -197,6 +203,10 @@ func (j *Job) do(ctx context.Context, a core.Action) {
 		j.startBundle(ctx, a)
 	case core.Commit:
 		r := j.running[a.Bundle]
+		if r == nil {
+			j.commitGrouping(a.Bundle)
+			return
+		}
 		if r.state != nil && r.state.shard != nil {
 			if l := r.state.staged(); len(l.cells) > 0 {
 				r.state.shard.views.Load().dirty.merge(l)
@@ -212,7 +222,7 @@ func (j *Job) do(ctx context.Context, a core.Action) {
 	case core.AskSplit:
 		j.askSplit(ctx, a)
 	case core.GroupShard:
-		go j.group(a)
+		j.startGrouping(a)
 	case core.AddSideInput:
 		j.stages[a.Stage].sideList[a.SideInput].add(a.Block)
 	case core.SealSideInput:
@@ -249,21 +259,12 @@ func (j *Job) noteMetrics(r *runningBundle, err error) {
 
 func (j *Job) send(ev core.Event) { j.events <- ev }
 
-func (j *Job) group(a core.GroupShard) {
-	var blocks []core.Block
-	err := guard(func() (err error) {
-		blocks, err = j.stages[a.Stage].grouper.group(a.Blocks)
-		return err
-	})
-	j.send(core.ShardGrouped{Stage: a.Stage, Shard: a.Shard, Blocks: blocks, Err: err})
-}
-
 // writeEpoch freezes all dirty layers, here and now, and writes them in a goroutine.
 func (j *Job) writeEpoch(epoch uint64) {
 	var frozen []*layer
 	var shards []*shardState
 	for _, st := range j.stages {
-		for _, sh := range st.shards {
+		for _, sh := range st.allShards() {
 			frozen = append(frozen, sh.freeze())
 			shards = append(shards, sh)
 		}

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"slices"
 
 	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
 	"github.com/summerbeam/summerbeam/internal/coders"
@@ -28,6 +29,22 @@ type stageRun struct {
 	// values and nil for other kinds.
 	states   map[sideID]*coders.Scanner
 	families []TimerFamily
+
+	// timers has the timers of each shard, and scanners for what the families'
+	// streams hold; both nil for a stage without timers.
+	timers     []*shardTimers
+	timerScans map[TimerFamily]*timerFamily
+
+	// trigger and what its groups keep; nil for a stage without triggers.
+	trigger *trigger
+}
+
+// allShards are all the shards' states: the user's and the grouping's.
+func (r *stageRun) allShards() []*shardState {
+	if r.trigger == nil {
+		return r.shards
+	}
+	return append(slices.Clone(r.shards), r.trigger.state...)
 }
 
 func newStageRun(plan *graph.Plan, s *graph.Stage, shards int, lim limits) (*stageRun, error) {
@@ -44,6 +61,11 @@ func newStageRun(plan *graph.Plan, s *graph.Stage, shards int, lim limits) (*sta
 			if r.grouper, err = compileGrouper(plan, s, lim); err != nil {
 				return nil, err
 			}
+			if s.Input.Grouping.Triggered {
+				if r.trigger, err = compileTrigger(s, r.grouper, shards); err != nil {
+					return nil, err
+				}
+			}
 		}
 	}
 	for _, in := range s.SideInputs {
@@ -55,7 +77,19 @@ func newStageRun(plan *graph.Plan, s *graph.Stage, shards int, lim limits) (*sta
 		r.sideList = append(r.sideList, side)
 	}
 	for _, t := range s.Timers {
-		r.families = append(r.families, TimerFamily{Transform: t.Transform, Family: t.Family})
+		f := TimerFamily{Transform: t.Transform, Family: t.Family}
+		scan, err := coders.CompileTimer(plan.Coders, t.Coder)
+		if err != nil {
+			return nil, fmt.Errorf("stage %s: timer family %s: %w", s.Name, t.Family, err)
+		}
+		r.families = append(r.families, f)
+		if r.timerScans == nil {
+			r.timerScans = make(map[TimerFamily]*timerFamily)
+			for range shards {
+				r.timers = append(r.timers, newShardTimers())
+			}
+		}
+		r.timerScans[f] = &timerFamily{scan: scan, domain: timerDomain(t.Domain)}
 	}
 	if s.Stateful {
 		for range shards {

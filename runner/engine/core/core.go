@@ -26,6 +26,9 @@ type Config struct {
 	// 200 ms); EpochBytes of dirty state start one earlier (default 32 MiB).
 	EpochInterval time.Duration
 	EpochBytes    int64
+	// StartMillis is the processing time (ms since the Unix epoch) at which the job
+	// starts: what timers of that domain are compared with.
+	StartMillis int64
 }
 
 func (c Config) withDefaults() Config {
@@ -60,6 +63,9 @@ type Core struct {
 	cfg    Config
 	stages []stage
 	now    time.Duration
+	// virtual: a TestStream moves processing time, not the clock.
+	virtual bool
+	moved   int64 // by TestStreams, in ms
 
 	bundles    map[BundleID]*bundle
 	lastBundle BundleID
@@ -85,14 +91,17 @@ type stage struct {
 	// next is the shard that a block without a key goes to, and where the search
 	// for the next bundle begins.
 	next int
-	// inputWM and outputWM in event-time ms; see the package comment.
-	inputWM, outputWM int64
+	// Event-time ms; see the package comment.
+	inputWM, groupWM, firedWM, eventWM, outputWM int64
 	// sealed counts the side inputs that are complete.
 	sealed     int
 	sideSealed []bool
 	running    int
-	// grouping: raw blocks wait for the input's end, then each shard is grouped.
-	grouping bool
+	// grouping: elements are grouped before they come into bundles. Without
+	// triggers raw blocks wait for the input's end, then each shard is grouped.
+	grouping, triggered bool
+	// test is the script of a TestStream stage.
+	test *testStream
 }
 
 type bundle struct {
@@ -121,9 +130,19 @@ func New(plan *graph.Plan, cfg Config) *Core {
 			index:      i,
 			inbox:      newInbox(shards),
 			inputWM:    MinTime,
+			groupWM:    MinTime,
+			firedWM:    MinTime,
+			eventWM:    MinTime,
 			outputWM:   MinTime,
 			sideSealed: make([]bool, len(p.SideInputs)),
 			grouping:   p.Input != nil && p.Input.Grouping != nil,
+		}
+		if s := &c.stages[i]; s.grouping {
+			s.triggered = p.Input.Grouping.Triggered
+		}
+		if p.Kind == graph.TestStream {
+			c.stages[i].test = newTestStream(p)
+			c.virtual = true
 		}
 	}
 	return c
@@ -185,7 +204,12 @@ func (c *Core) advance() {
 		}
 		return
 	}
-	c.schedule()
+	for {
+		c.schedule()
+		if c.busy > 0 || !c.nextTestEvent() {
+			break
+		}
+	}
 	c.maybeSplit()
 	if c.done() && !c.epoch.dirty() && !c.epoch.writing {
 		c.finish(nil)
@@ -245,6 +269,9 @@ func (c *Core) wakeUp() {
 			sooner(d[0].at)
 		}
 	}
+	if p := c.nextProcessing(); p != MaxTime && !c.virtual {
+		sooner(time.Duration(p-c.cfg.StartMillis) * time.Millisecond)
+	}
 	if t := c.nextAsk(); t >= 0 {
 		sooner(t)
 	}
@@ -272,22 +299,28 @@ func (c *Core) schedule() {
 	}
 }
 
-// groupShards asks for the grouping of a stage's shards once its input is complete.
+// groupShards asks for the grouping of shards: with triggers whenever there is
+// something new, without once the input is complete.
 func (c *Core) groupShards(s *stage) {
-	if !s.grouping || s.inputWM != MaxTime {
+	if !s.grouping || (!s.triggered && s.inputWM != MaxTime) {
 		return
 	}
+	now := c.processing()
 	for i := range s.inbox.shards {
 		sh := &s.inbox.shards[i]
 		if c.busy >= c.cfg.Slots {
 			return
 		}
-		if len(sh.raw) == 0 || sh.grouping {
+		if sh.grouping || (len(sh.raw) == 0 && !sh.triggers.due(s.groupWM, now)) {
 			continue
 		}
 		sh.grouping = true
 		c.busy++
-		c.do(GroupShard{Stage: s.index, Shard: i, Blocks: sh.raw})
+		c.lastBundle++
+		c.do(GroupShard{
+			Bundle: c.lastBundle, Stage: s.index, Shard: i, Blocks: sh.raw[:len(sh.raw):len(sh.raw)],
+			Event: s.groupWM, Processing: now, Output: s.firedWM,
+		})
 	}
 }
 
@@ -300,33 +333,53 @@ func (c *Core) shardGrouped(ev ShardGrouped) {
 		c.stop(fmt.Errorf("stage %s: grouping: %w", s.plan.Name, ev.Err))
 		return
 	}
-	raw := sh.raw
-	sh.raw = nil
+	if c.stopping {
+		return
+	}
+	c.do(Commit{Bundle: ev.Bundle})
 	for _, b := range ev.Blocks {
 		s.inbox.push(ev.Shard, b)
 	}
-	s.inbox.release(claim{blocks: raw})
+	// What came while it was grouped stays.
+	for i := range sh.raw[:ev.Taken] {
+		s.inbox.rawHolds.remove(sh.raw[i].Hold)
+	}
+	sh.raw = sh.raw[ev.Taken:]
+	if len(sh.raw) == 0 {
+		sh.raw = nil
+	}
+	if ev.Timers != nil {
+		sh.triggers = *ev.Timers
+	}
+	c.epoch.applied(c.now, ev.StateBytes)
 	c.moveWatermarks()
 }
 
 func (c *Core) startBundles(s *stage) {
 	n := len(s.inbox.shards)
-	for tried := 0; tried < n && s.inbox.queued > 0 && c.busy < c.cfg.Slots; {
+	now := c.processing()
+	for tried := 0; tried < n && c.busy < c.cfg.Slots; {
 		i := s.next % n
 		sh := &s.inbox.shards[i]
-		// State has one writer. Groups are of distinct keys: they need no order.
-		if !sh.pending() || (s.plan.Stateful && sh.running > 0) {
+		// State has one writer. Groups are of distinct keys: they need no order,
+		// but a key's panes do.
+		exclusive := s.plan.Stateful || s.triggered
+		if !(sh.pending() || sh.timers.due(s.eventWM, now)) || (exclusive && sh.running > 0) {
 			s.next = i + 1
 			tried++
 			continue
 		}
-		elements, bytes := c.cfg.BundleElements, c.cfg.BundleBytes
-		if !s.plan.Stateful {
-			// A queue for all slots: leave a share for those that are still free.
-			free := int64(c.cfg.Slots - c.busy)
-			elements = min(elements, max(1, (sh.elements+free-1)/free))
+		var cl claim
+		if sh.pending() {
+			elements, bytes := c.cfg.BundleElements, c.cfg.BundleBytes
+			if !exclusive {
+				// A queue for all slots: leave a share for those that are still free.
+				free := int64(c.cfg.Slots - c.busy)
+				elements = min(elements, max(1, (sh.elements+free-1)/free))
+			}
+			cl = s.inbox.take(i, elements, bytes)
 		}
-		c.startBundle(s, i, s.inbox.take(i, elements, bytes))
+		c.startBundle(s, i, cl)
 		s.next = i + 1
 	}
 }
@@ -342,6 +395,7 @@ func (c *Core) startBundle(s *stage, shard int, cl claim) {
 	c.do(RunBundle{
 		Bundle: b.id, Stage: s.index, Shard: shard,
 		Attempt: cl.failed + cl.lost + 1, Blocks: cl.blocks,
+		Event: s.eventWM, Processing: c.processing(),
 	})
 }
 
@@ -390,6 +444,9 @@ func (c *Core) bundleFinished(ev BundleFinished) {
 		s.inbox.delay(c.now+r.Delay, b.shard, r.Block)
 	}
 	s.inbox.release(b.claim)
+	if ev.Timers != nil {
+		s.inbox.shards[b.shard].timers = *ev.Timers
+	}
 	c.epoch.applied(c.now, ev.StateBytes)
 	if ev.Finalize {
 		c.epoch.finalizers = append(c.epoch.finalizers, b.id)
@@ -434,7 +491,16 @@ func (c *Core) moveWatermarks() {
 			in = c.minOutput(s.plan.Input.From)
 		}
 		s.inputWM = max(s.inputWM, in)
-		s.outputWM = max(s.outputWM, min(s.inputWM, s.inbox.holds.min()))
+		if s.test != nil {
+			s.outputWM = s.test.minWatermark()
+			continue
+		}
+		// What is buffered by a grouping holds what comes out of it, but not the
+		// time its own triggers see; so do the user's timers.
+		s.groupWM = max(s.groupWM, min(s.inputWM, s.inbox.rawHolds.min()))
+		s.firedWM = max(s.firedWM, min(s.groupWM, s.inbox.timerHold(triggers)))
+		s.eventWM = max(s.eventWM, min(s.firedWM, s.inbox.holds.min()))
+		s.outputWM = max(s.outputWM, min(s.eventWM, s.inbox.timerHold(userTimers)))
 		for j, side := range s.plan.SideInputs {
 			if !s.sideSealed[j] && c.minOutput(side.From) == MaxTime {
 				s.sideSealed[j] = true
@@ -448,7 +514,40 @@ func (c *Core) moveWatermarks() {
 func (c *Core) minOutput(from []graph.Edge) int64 {
 	m := int64(MaxTime)
 	for _, e := range from {
-		m = min(m, c.stages[e.Stage].outputWM)
+		m = min(m, c.stages[e.Stage].outputWatermark(e.Output))
 	}
 	return m
+}
+
+// outputWatermark is one output's: only a TestStream's outputs have their own.
+func (s *stage) outputWatermark(output int) int64 {
+	if s.test != nil {
+		return s.test.watermarks[output]
+	}
+	return s.outputWM
+}
+
+// processing is the present processing time, in ms since the Unix epoch.
+func (c *Core) processing() int64 {
+	if c.virtual {
+		return c.cfg.StartMillis + c.moved
+	}
+	return c.cfg.StartMillis + c.now.Milliseconds()
+}
+
+// nextProcessing is the next processing time at which a timer fires.
+func (c *Core) nextProcessing() int64 {
+	next := int64(MaxTime)
+	for i := range c.stages {
+		for j := range c.stages[i].inbox.shards {
+			sh := &c.stages[i].inbox.shards[j]
+			if sh.running == 0 {
+				next = min(next, sh.timers.Processing)
+			}
+			if !sh.grouping {
+				next = min(next, sh.triggers.Processing)
+			}
+		}
+	}
+	return next
 }

@@ -19,7 +19,22 @@ type BundleFinished struct {
 	StateBytes int64
 	// Finalize says the worker waits for a word once the bundle is durable.
 	Finalize bool
+	// Timers are the shard's timers as the bundle leaves them; nil: as before.
+	Timers *Timers
 }
+
+// Timers sums up what a shard's timers ask for. Its zero value is not "none": that
+// is NoTimers.
+type Timers struct {
+	// Event and Processing are the times (ms) of the next timer in each domain.
+	Event, Processing int64
+	// Hold is the least event time that a timer, or what is buffered behind one,
+	// holds the watermark back to.
+	Hold int64
+}
+
+// NoTimers is a shard without timers.
+var NoTimers = Timers{Event: MaxTime, Processing: MaxTime, Hold: MaxTime}
 
 // BundleFailed reports a bundle that left nothing behind.
 type BundleFailed struct {
@@ -32,11 +47,17 @@ type BundleFailed struct {
 	Fatal bool
 }
 
-// ShardGrouped answers GroupShard: the shard's elements, grouped.
+// ShardGrouped answers GroupShard: the groups or panes that are ready for bundles.
 type ShardGrouped struct {
+	Bundle       BundleID
 	Stage, Shard int
-	Blocks       []Block
-	Err          error
+	// Taken is how many of the shard's blocks were grouped: all that the action had.
+	Taken  int
+	Blocks []Block
+	// StateBytes and Timers as in BundleFinished.
+	StateBytes int64
+	Timers     *Timers
+	Err        error
 }
 
 // EpochDurable answers WriteEpoch.
@@ -96,6 +117,8 @@ type RunBundle struct {
 	// Attempt counts from 1.
 	Attempt int
 	Blocks  []Block
+	// Timers of the shard up to these times (ms) fire in the bundle, in order.
+	Event, Processing int64
 }
 
 // Commit merges a finished bundle's staged state into the dirty layer, at once.
@@ -115,10 +138,17 @@ type AskSplit struct {
 	Elements int64
 }
 
-// GroupShard asks for a shard's elements to be grouped by key and window.
+// GroupShard asks for a shard's elements to be grouped by key and window. For a
+// stage with triggers Blocks are what has come since, and Event and Processing
+// the times (ms) to which the shard's trigger timers fire; panes that fire come
+// back, the rest stays in state. For others Blocks are all of the shard's input.
 type GroupShard struct {
-	Stage, Shard int
-	Blocks       []Block
+	Bundle            BundleID
+	Stage, Shard      int
+	Blocks            []Block
+	Event, Processing int64
+	// Output is the watermark (ms) of what the grouping hands on.
+	Output int64
 }
 
 // AddSideInput hands elements to a side input of a stage, at once.

@@ -8,8 +8,9 @@ type inbox struct {
 	shards []shard
 	// delayed are residuals whose time has not come, in order of their time.
 	delayed []delayed
-	// holds has one entry for every block of the stage, wherever it is.
-	holds holds
+	// holds has one entry for every block that is in or on its way to a bundle,
+	// rawHolds one for every block not grouped yet.
+	holds, rawHolds holds
 	// queued counts blocks that are ready to be put into a bundle, over all shards.
 	queued int
 }
@@ -27,6 +28,8 @@ type shard struct {
 	// running counts bundles of this shard; grouping says GroupShard is under way.
 	running  int
 	grouping bool
+	// timers are the user's, triggers those of the grouping.
+	timers, triggers Timers
 }
 
 // claim is a bundle's input, kept until the bundle is applied so that another
@@ -45,7 +48,11 @@ type delayed struct {
 }
 
 func newInbox(shards int) inbox {
-	return inbox{shards: make([]shard, shards), holds: newHolds()}
+	in := inbox{shards: make([]shard, shards), holds: newHolds(), rawHolds: newHolds()}
+	for i := range in.shards {
+		in.shards[i].timers, in.shards[i].triggers = NoTimers, NoTimers
+	}
+	return in
 }
 
 // push queues a block for bundles.
@@ -77,7 +84,7 @@ func (in *inbox) pushFront(shard int, blocks []Block) {
 
 // pushRaw queues a block for grouping.
 func (in *inbox) pushRaw(shard int, b Block) {
-	in.holds.add(b.Hold)
+	in.rawHolds.add(b.Hold)
 	s := &in.shards[shard]
 	s.raw = append(s.raw, b)
 }
@@ -150,7 +157,37 @@ func (in *inbox) release(c claim) {
 	}
 }
 
-// empty says that no block is left in any state.
-func (in *inbox) empty() bool { return len(in.holds.count) == 0 }
+// empty says that no block is left in any state, and no timer.
+func (in *inbox) empty() bool {
+	if len(in.holds.count) > 0 || len(in.rawHolds.count) > 0 {
+		return false
+	}
+	for i := range in.shards {
+		if s := &in.shards[i]; s.timers.pending() || s.triggers.pending() {
+			return false
+		}
+	}
+	return true
+}
+
+func (t *Timers) pending() bool { return t.Event != MaxTime || t.Processing != MaxTime }
+
+// due says that a timer fires at these times. A timer at the end of time fires too,
+// when time has ended: MaxTime itself stands for no timer.
+func (t *Timers) due(event, processing int64) bool {
+	return t.Event != MaxTime && t.Event <= event || t.Processing != MaxTime && t.Processing <= processing
+}
+
+// timerHold is the least hold of all shards' timers.
+func (in *inbox) timerHold(of func(*shard) *Timers) int64 {
+	m := int64(MaxTime)
+	for i := range in.shards {
+		m = min(m, of(&in.shards[i]).Hold)
+	}
+	return m
+}
+
+func userTimers(s *shard) *Timers { return &s.timers }
+func triggers(s *shard) *Timers   { return &s.triggers }
 
 func (s *shard) pending() bool { return s.head < len(s.ready) || len(s.retry) > 0 }

@@ -174,7 +174,7 @@ func (s *sim) act(a Action, fin BundleFinished) error {
 		if s.c.stages[a.Stage].inputWM != MaxTime {
 			return errors.New("grouped before the input was complete")
 		}
-		s.pending = append(s.pending, ShardGrouped{Stage: a.Stage, Shard: a.Shard, Blocks: s.regroup(a.Blocks)})
+		s.pending = append(s.pending, ShardGrouped{Bundle: a.Bundle, Taken: len(a.Blocks), Stage: a.Stage, Shard: a.Shard, Blocks: s.regroup(a.Blocks)})
 	case AddSideInput:
 		k := [2]int{a.Stage, a.SideInput}
 		if s.sealed[k] {

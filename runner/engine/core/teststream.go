@@ -1,0 +1,69 @@
+package core
+
+import "github.com/summerbeam/summerbeam/runner/graph"
+
+// testStream plays a TestStream's script. An event happens only when the job is
+// quiescent: nothing runs, and nothing can be started. So all that the event
+// before it has caused, timers included, is over.
+type testStream struct {
+	events []graph.TestEvent
+	next   int
+	// watermarks of each output (ms).
+	watermarks []int64
+}
+
+func newTestStream(p *graph.Stage) *testStream {
+	t := &testStream{events: p.TestEvents, watermarks: make([]int64, len(p.Outputs))}
+	for i := range t.watermarks {
+		t.watermarks[i] = MinTime
+	}
+	return t
+}
+
+func (t *testStream) over() bool { return t.next > len(t.events) }
+
+// minWatermark is what the stage as a whole has reached.
+func (t *testStream) minWatermark() int64 {
+	m := int64(MaxTime)
+	if !t.over() {
+		m = MinTime
+	}
+	for _, w := range t.watermarks {
+		m = min(m, w)
+	}
+	return m
+}
+
+// nextTestEvent lets the next event of the first TestStream that is not over
+// happen. It reports false if there is none. One step behind the last event the
+// outputs' watermarks go to the end of time, whatever the script has said.
+func (c *Core) nextTestEvent() bool {
+	for i := range c.stages {
+		s := &c.stages[i]
+		if s.test == nil || s.test.over() {
+			continue
+		}
+		t := s.test
+		t.next++
+		if t.over() {
+			for o := range t.watermarks {
+				t.watermarks[o] = MaxTime
+			}
+			c.moveWatermarks()
+			return true
+		}
+		ev := &t.events[t.next-1]
+		switch {
+		case len(ev.Elements) > 0:
+			// The driver routes them, as a bundle of this stage.
+			s.inbox.push(0, Block{Count: int64(len(ev.Elements)), Hold: MinTime, Payload: t.next - 1})
+		case ev.Advance > 0:
+			c.moved += min(ev.Advance, MaxTime-c.moved-c.cfg.StartMillis)
+		default:
+			t.watermarks[ev.Output] = max(t.watermarks[ev.Output], ev.Watermark)
+			c.moveWatermarks()
+		}
+		return true
+	}
+	return false
+}

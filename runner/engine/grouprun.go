@@ -1,0 +1,55 @@
+package engine
+
+import (
+	"github.com/summerbeam/summerbeam/runner/engine/core"
+)
+
+// groupRun is a grouping that was asked for. Its staged state waits here for the
+// core's Commit.
+type groupRun struct {
+	shard  *shardState
+	staged *layer
+}
+
+// startGrouping groups a shard in a goroutine of its own. The loop calls it.
+func (j *Job) startGrouping(a core.GroupShard) {
+	st := j.stages[a.Stage]
+	ev := core.ShardGrouped{Bundle: a.Bundle, Stage: a.Stage, Shard: a.Shard, Taken: len(a.Blocks)}
+	run := &groupRun{}
+	j.grouping[a.Bundle] = run
+	if st.trigger == nil {
+		go func() {
+			ev.Err = guard(func() (err error) {
+				ev.Blocks, err = st.grouper.group(a.Blocks)
+				return err
+			})
+			j.send(ev)
+		}()
+		return
+	}
+	t := st.trigger.start(a, j.store.reader)
+	run.shard, run.staged = st.trigger.state[a.Shard], t.staged
+	go func() {
+		ev.Err = guard(func() (err error) {
+			if ev.Blocks, err = t.run(a.Blocks); err != nil {
+				return err
+			}
+			ev.Timers = t.settle()
+			ev.StateBytes = t.staged.bytes
+			return nil
+		})
+		if t.late > 0 {
+			j.info.Log.Debug("late elements dropped", "stage", st.plan.Name, "elements", t.late)
+		}
+		j.send(ev)
+	}()
+}
+
+// commitGrouping applies what a grouping changed in its state. The loop calls it.
+func (j *Job) commitGrouping(id core.BundleID) {
+	run := j.grouping[id]
+	delete(j.grouping, id)
+	if run != nil && run.staged != nil && len(run.staged.cells) > 0 {
+		run.shard.views.Load().dirty.merge(run.staged)
+	}
+}

@@ -1,0 +1,238 @@
+package engine
+
+import (
+	"container/heap"
+	"fmt"
+
+	"github.com/summerbeam/summerbeam/internal/coders"
+	"github.com/summerbeam/summerbeam/runner/engine/core"
+
+	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
+)
+
+// domain is the clock a timer waits for.
+type domain int
+
+const (
+	eventTime domain = iota
+	processingTime
+	domains
+)
+
+// timer is one set timer. Its data is what the worker gets when it fires.
+type timer struct {
+	id     string
+	domain domain
+	// fire and hold in ms; hold is core.MaxTime if it holds nothing.
+	fire, hold int64
+	seq        uint64 // equal times fire in the order in which they were set
+	family     TimerFamily
+	data       []byte
+	at         int // index in its heap, -1 while it is out
+}
+
+// shardTimers are one shard's timers. Only the shard's running bundle touches them,
+// or the loop between two bundles: a shard of a stage with timers is in one bundle
+// at a time, and its start and end go through the loop.
+type shardTimers struct {
+	byID  map[string]*timer
+	queue [domains]timerHeap
+	holds holdSet
+	seq   uint64
+}
+
+func newShardTimers() *shardTimers {
+	return &shardTimers{byID: make(map[string]*timer), holds: newHoldSet()}
+}
+
+// set adds a timer, in place of one of the same id.
+func (s *shardTimers) set(t timer) {
+	s.clear(t.id)
+	s.seq++
+	t.seq = s.seq
+	s.byID[t.id] = &t
+	s.holds.add(t.hold)
+	heap.Push(&s.queue[t.domain], &t)
+}
+
+func (s *shardTimers) clear(id string) {
+	t := s.byID[id]
+	if t == nil {
+		return
+	}
+	delete(s.byID, id)
+	s.holds.remove(t.hold)
+	if t.at >= 0 {
+		heap.Remove(&s.queue[t.domain], t.at)
+	}
+}
+
+// take takes out up to limit timers that are due, in order. They keep their holds
+// until they are cleared, and go back in with restore.
+func (s *shardTimers) take(event, processing int64, limit int) []*timer {
+	var due []*timer
+	for d, now := range [domains]int64{event, processing} {
+		q := &s.queue[d]
+		for len(*q) > 0 && (*q)[0].fire <= now && len(due) < limit {
+			due = append(due, heap.Pop(q).(*timer))
+		}
+	}
+	return due
+}
+
+// restore puts timers back that take has taken out, but for those changed since.
+func (s *shardTimers) restore(taken []*timer) {
+	for _, t := range taken {
+		if s.byID[t.id] == t && t.at < 0 {
+			heap.Push(&s.queue[t.domain], t)
+		}
+	}
+}
+
+// summary is what the core needs to know.
+func (s *shardTimers) summary() *core.Timers {
+	sum := core.NoTimers
+	if q := s.queue[eventTime]; len(q) > 0 {
+		sum.Event = q[0].fire
+	}
+	if q := s.queue[processingTime]; len(q) > 0 {
+		sum.Processing = q[0].fire
+	}
+	sum.Hold = s.holds.min()
+	return &sum
+}
+
+type timerHeap []*timer
+
+func (h timerHeap) Len() int { return len(h) }
+func (h timerHeap) Less(i, j int) bool {
+	if h[i].fire != h[j].fire {
+		return h[i].fire < h[j].fire
+	}
+	return h[i].seq < h[j].seq
+}
+func (h timerHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].at, h[j].at = i, j
+}
+func (h *timerHeap) Push(x any) {
+	t := x.(*timer)
+	t.at = len(*h)
+	*h = append(*h, t)
+}
+func (h *timerHeap) Pop() any {
+	old := *h
+	t := old[len(old)-1]
+	old[len(old)-1] = nil
+	*h = old[:len(old)-1]
+	t.at = -1
+	return t
+}
+
+// holdSet counts holds and knows the least.
+type holdSet struct {
+	count map[int64]int
+	times int64Heap
+}
+
+func newHoldSet() holdSet { return holdSet{count: make(map[int64]int)} }
+
+func (h *holdSet) add(t int64) {
+	if t == core.MaxTime {
+		return
+	}
+	if h.count[t]++; h.count[t] == 1 {
+		heap.Push(&h.times, t)
+	}
+}
+
+func (h *holdSet) remove(t int64) {
+	if t == core.MaxTime {
+		return
+	}
+	if h.count[t]--; h.count[t] == 0 {
+		delete(h.count, t)
+	}
+	// Times that are gone leave the heap when they come to its top; a time that
+	// went and came back may be in it twice, which does no harm.
+	for len(h.times) > 0 && h.count[h.times[0]] == 0 {
+		heap.Pop(&h.times)
+	}
+}
+
+func (h *holdSet) min() int64 {
+	if len(h.times) == 0 {
+		return core.MaxTime
+	}
+	return h.times[0]
+}
+
+type int64Heap []int64
+
+func (h int64Heap) Len() int           { return len(h) }
+func (h int64Heap) Less(i, j int) bool { return h[i] < h[j] }
+func (h int64Heap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+func (h *int64Heap) Push(x any)        { *h = append(*h, x.(int64)) }
+func (h *int64Heap) Pop() any {
+	old := *h
+	t := old[len(old)-1]
+	*h = old[:len(old)-1]
+	return t
+}
+
+// timerFamily is one declared family of a stage, ready to read.
+type timerFamily struct {
+	scan   *coders.Timers
+	domain domain
+}
+
+func timerDomain(d pipepb.TimeDomain_Enum) domain {
+	if d == pipepb.TimeDomain_PROCESSING_TIME {
+		return processingTime
+	}
+	return eventTime
+}
+
+// readTimers decodes what a bundle wrote to a family's stream, one timer for each
+// window, and calls set or clear.
+func readTimers(f TimerFamily, tf *timerFamily, data []byte, set func(timer), clear func(id string)) error {
+	var e coders.TimerElement
+	for len(data) > 0 {
+		n, err := tf.scan.Next(data, &e)
+		if err != nil {
+			return fmt.Errorf("transform %s: timer family %s: %w: %w", f.Transform, f.Family, errCoder, err)
+		}
+		data = data[n:]
+		windows := e.Windows
+		for range e.NumWindows {
+			wn, err := tf.scan.Window().Next(windows)
+			if err != nil {
+				return fmt.Errorf("transform %s: timer family %s: window: %w: %w", f.Transform, f.Family, errCoder, err)
+			}
+			one := e
+			one.Windows, one.NumWindows = windows[:wn], 1
+			windows = windows[wn:]
+			id := timerID(f, &one)
+			if e.Clear {
+				clear(id)
+				continue
+			}
+			hold := e.Hold
+			if hold >= coders.MaxTimestamp {
+				hold = core.MaxTime // set without an output timestamp: it holds nothing
+			}
+			set(timer{id: id, domain: tf.domain, fire: e.Fire, hold: hold, family: f, data: coders.AppendTimer(nil, &one)})
+		}
+	}
+	return nil
+}
+
+// timerID tells timers apart: a timer set again replaces the one of the same id.
+func timerID(f TimerFamily, e *coders.TimerElement) string {
+	var b []byte
+	b = appendPart(b, f.Transform)
+	b = appendPart(b, f.Family)
+	b = appendPart(b, e.Key)
+	b = appendPart(b, e.Windows)
+	return string(appendPart(b, e.Tag))
+}

@@ -1,0 +1,324 @@
+package engine
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"sort"
+
+	"github.com/summerbeam/summerbeam/internal/coders"
+	"github.com/summerbeam/summerbeam/runner/engine/core"
+	"github.com/summerbeam/summerbeam/runner/graph"
+	"github.com/summerbeam/summerbeam/statebackend"
+	"github.com/summerbeam/summerbeam/triggers"
+)
+
+// trigger groups a stage's input where panes fire before the input is complete. A
+// key and window has two cells of state: what the strategy remembers, and the
+// values that wait for their pane. What a run changes is staged, and applied by
+// the core together with the panes that come out.
+type trigger struct {
+	strategy *triggers.Strategy
+	grouper  *grouper
+	stage    int
+	// state and timers are by shard. The timers are ours: when a key's strategy
+	// wants to be asked again.
+	state  []*shardState
+	timers []*shardTimers
+}
+
+func compileTrigger(s *graph.Stage, g *grouper, shards int) (*trigger, error) {
+	st, err := triggers.Compile(s.Input.Grouping.Strategy)
+	if err != nil {
+		return nil, fmt.Errorf("stage %s: grouping %s: %w", s.Name, s.Input.Grouping.Transform, err)
+	}
+	t := &trigger{strategy: st.QuietClosing(), grouper: g, stage: s.Index}
+	for range shards {
+		t.state = append(t.state, newShardState())
+		t.timers = append(t.timers, newShardTimers())
+	}
+	return t, nil
+}
+
+// triggerRun is one run over one shard: it has the shard to itself.
+type triggerRun struct {
+	*trigger
+	read   reader
+	staged *layer
+	timers *shardTimers
+	now    triggers.Now
+	due    []*timer
+
+	// windows touched by this run, by id (window and key), in order of first touch.
+	windows map[string]*openWindow
+	order   []*openWindow
+	// keys are the active windows of the keys touched, if windows merge.
+	keys     map[string]*keyWindows
+	keyOrder []*keyWindows
+	panes    *paneList
+	late     int64
+}
+
+// openWindow is a key and window in memory for the time of a run.
+type openWindow struct {
+	id          string
+	key, window []byte
+	w           triggers.Window
+	st          triggers.State
+	used        bool // it had a stored state
+	// buffer are the values that wait, stored ones first.
+	stored   bool   // the cell below has values that were not read yet
+	clear    bool   // what is stored is to be dropped
+	count    uint64 // values in appended
+	appended []byte
+}
+
+// ids of the cells of a key and window.
+const (
+	cellTrigger = "trigger"
+	cellBuffer  = "buffer"
+)
+
+func (t *trigger) start(a core.GroupShard, store func() (statebackend.Reader, error)) *triggerRun {
+	v := t.state[a.Shard].views.Load()
+	r := &triggerRun{
+		trigger: t, staged: newLayer(0), timers: t.timers[a.Shard],
+		now: triggers.Now{
+			Watermark: a.Event, Output: a.Output, Processing: a.Processing,
+			Synchronized: math.MinInt64,
+		},
+		windows: make(map[string]*openWindow),
+		keys:    make(map[string]*keyWindows),
+		panes:   &paneList{},
+	}
+	r.now.Synchronized = r.now.Processing
+	r.read = reader{layers: []*layer{v.dirty}, store: store}
+	if v.frozen != nil {
+		r.read.layers = append(r.read.layers, v.frozen)
+	}
+	r.due = r.timers.take(a.Event, a.Processing, math.MaxInt)
+	return r
+}
+
+// run takes the shard's new elements and due timers and returns the panes that fire.
+func (r *triggerRun) run(blocks []core.Block) ([]core.Block, error) {
+	var e coders.Element
+	g := r.grouper
+	for _, b := range blocks {
+		for data := range render([]core.Block{b}) {
+			for len(data) > 0 {
+				n, err := g.scan.Next(data, &e)
+				if err != nil {
+					return nil, err
+				}
+				data = data[n:]
+				windows := e.Windows
+				for range e.NumWindows {
+					wn, err := g.scan.NextWindow(windows)
+					if err != nil {
+						return nil, err
+					}
+					if err := r.element(&e, windows[:wn]); err != nil {
+						return nil, err
+					}
+					windows = windows[wn:]
+				}
+			}
+		}
+	}
+	for _, t := range r.due {
+		key, window, err := splitWindowKey([]byte(t.id))
+		if err != nil {
+			return nil, err
+		}
+		if _, err := r.open(key, window); err != nil {
+			return nil, err
+		}
+		if r.strategy.Merging() {
+			if _, err := r.windowsOf(key); err != nil {
+				return nil, err
+			}
+		}
+	}
+	// Windows fire in order of their ends: what depends on a window behind another
+	// sees them in that order.
+	sort.SliceStable(r.order, func(i, j int) bool { return r.order[i].w.Max < r.order[j].w.Max })
+	for _, w := range r.order {
+		if err := r.decide(w); err != nil {
+			return nil, err
+		}
+	}
+	for _, w := range r.order {
+		r.close(w)
+	}
+	r.closeWindows()
+	return r.panes.blocks(r.grouper.lim), nil
+}
+
+// open brings a key and window into memory.
+func (r *triggerRun) open(key, window []byte) (*openWindow, error) {
+	id := string(windowKey(nil, window, key))
+	if w := r.windows[id]; w != nil {
+		return w, nil
+	}
+	end, err := r.grouper.scan.WindowMax(window)
+	if err != nil {
+		return nil, err
+	}
+	w := &openWindow{id: id, key: append([]byte(nil), key...), window: append([]byte(nil), window...), w: triggers.Window{Max: end}}
+	state, err := r.read.bag(nil, r.cell(w, cellTrigger))
+	if err != nil {
+		return nil, err
+	}
+	if len(state) > 0 {
+		if err := r.strategy.ReadState(&w.st, state); err != nil {
+			return nil, fmt.Errorf("grouping: state of a window: %w", err)
+		}
+		w.used, w.stored = true, true
+	}
+	r.windows[id] = w
+	r.order = append(r.order, w)
+	return w, nil
+}
+
+func (r *triggerRun) cell(w *openWindow, id string) string {
+	return string(cellKey(nil, keyGroup(keyHash(w.key)), r.stage, w.window, w.key, "", id))
+}
+
+func (r *triggerRun) element(e *coders.Element, window []byte) error {
+	if r.strategy.Merging() {
+		return r.mergingElement(e, window)
+	}
+	w, err := r.open(e.Key, window)
+	if err != nil {
+		return err
+	}
+	return r.add(w, e.Timestamp, e.Value)
+}
+
+// add gives one value to a window.
+func (r *triggerRun) add(w *openWindow, ts int64, value []byte) error {
+	if r.strategy.Late(w.w, r.now) || !r.strategy.Element(&w.st, w.w, ts, r.now) {
+		r.late++
+		return nil
+	}
+	w.appended = append(w.appended, value...)
+	w.count++
+	if r.strategy.PerElement() {
+		return r.decide(w)
+	}
+	return nil
+}
+
+// decide fires the panes that are due.
+func (r *triggerRun) decide(w *openWindow) error {
+	for {
+		out := r.strategy.Decide(&w.st, w.w, r.now)
+		if out.Fire {
+			count, values, err := r.buffered(w)
+			if err != nil {
+				return err
+			}
+			r.panes.add(w.key, w.window, out, count, values)
+		}
+		if out.Discard {
+			w.clear, w.stored = w.clear || w.stored, false
+			w.appended, w.count = nil, 0
+		}
+		if out.Expired {
+			w.clear, w.stored = true, false
+			w.appended, w.count = nil, 0
+		}
+		if !out.Fire || out.Expired {
+			return nil
+		}
+	}
+}
+
+// buffered returns a window's values, read together with those below.
+func (r *triggerRun) buffered(w *openWindow) (uint64, []byte, error) {
+	if w.stored {
+		b, err := r.read.bag(nil, r.cell(w, cellBuffer))
+		if err != nil {
+			return 0, nil, err
+		}
+		// The cell is a row of runs: a count and the bytes of that many values.
+		var count uint64
+		var values []byte
+		for len(b) > 0 {
+			n, b2, run, err := cutRun(b)
+			if err != nil {
+				return 0, nil, err
+			}
+			count, values, b = count+n, append(values, run...), b2
+		}
+		w.appended = append(values, w.appended...)
+		w.count += count
+		w.stored, w.clear = false, true
+	}
+	return w.count, w.appended, nil
+}
+
+// A run of values in a buffer cell: count, length, bytes.
+func appendRun(dst []byte, count uint64, values []byte) []byte {
+	dst = binary.AppendUvarint(dst, count)
+	dst = binary.AppendUvarint(dst, uint64(len(values)))
+	return append(dst, values...)
+}
+
+func cutRun(b []byte) (count uint64, rest, values []byte, err error) {
+	count, n := binary.Uvarint(b)
+	if n <= 0 {
+		return 0, nil, nil, fmt.Errorf("grouping: buffered values: %w", statebackend.ErrCorrupt)
+	}
+	size, m := binary.Uvarint(b[n:])
+	if m <= 0 || size > uint64(len(b)-n-m) {
+		return 0, nil, nil, fmt.Errorf("grouping: buffered values: %w", statebackend.ErrCorrupt)
+	}
+	at := n + m
+	return count, b[at+int(size):], b[at : at+int(size)], nil
+}
+
+// close stages what has become of a window, and its next timer.
+func (r *triggerRun) close(w *openWindow) {
+	st := r.staged.cell(r.cell(w, cellTrigger))
+	st.clear()
+	st.bag = r.strategy.AppendState(nil, &w.st)
+	buf := r.staged.cell(r.cell(w, cellBuffer))
+	if w.clear || !w.st.Used() {
+		buf.clear()
+	}
+	if w.count > 0 && w.st.Used() {
+		buf.bag = appendRun(nil, w.count, w.appended)
+	}
+	r.staged.bytes += int64(len(st.bag) + len(buf.bag))
+}
+
+// settle puts the windows' next wake-ups into the shard's timers. It can't fail:
+// it is the run's last step.
+func (r *triggerRun) settle() *core.Timers {
+	for _, w := range r.order {
+		r.timers.clear(w.id + "e")
+		r.timers.clear(w.id + "p")
+		if !w.st.Used() {
+			continue
+		}
+		wake, hold := r.strategy.Wake(&w.st, w.w), r.strategy.Hold(&w.st, w.w)
+		// The hold goes with whichever timer is there; a window without a wake-up
+		// waits for elements only, and its hold is that of a timer that never fires.
+		r.timers.set(timer{id: w.id + "e", domain: eventTime, fire: wake.Watermark, hold: hold})
+		if p := min(wake.Processing, wake.Synchronized); p != triggers.Never {
+			r.timers.set(timer{id: w.id + "p", domain: processingTime, fire: p, hold: core.MaxTime})
+		}
+	}
+	return r.timers.summary()
+}
+
+// splitWindowKey takes apart the id of a trigger's timer.
+func splitWindowKey(id []byte) (key, window []byte, err error) {
+	n, w := binary.Uvarint(id)
+	if w <= 0 || n > uint64(len(id)-w) || len(id) == 0 {
+		return nil, nil, fmt.Errorf("grouping: timer %x: %w", id, statebackend.ErrCorrupt)
+	}
+	return id[w+int(n) : len(id)-1], id[w : w+int(n)], nil
+}
