@@ -34,9 +34,8 @@ func (s *Strategy) Element(st *State, w Window, ts int64, now Now) bool {
 }
 
 // Elements tells of n elements at once, n above 0, with timestamps from first to last.
-// It does what Element does for each, with one exception: where panes take their
-// earliest element's timestamp and now.Output is between first and last, it is taken
-// for that timestamp, since the earliest one behind it isn't known.
+// If they may come Together, it does what Element does for each. If not, a timestamp
+// behind the output watermark counts as on it.
 func (s *Strategy) Elements(st *State, w Window, n int, first, last int64, now Now) bool {
 	if st.closed {
 		return false
@@ -142,6 +141,13 @@ func (s *Strategy) advance(st *State, w Window, now Now) (news bool) {
 func (s *Strategy) expire(st *State, w Window, now Now) Outcome {
 	out := Outcome{Finished: true, Expired: true}
 	if !st.closed {
+		// Where there is time between the end and the expiry the output watermark is past
+		// the window by now, unless it is held in there. If the watermark has jumped over
+		// both it only does not know yet. Java takes it as it is, and makes an on-time pane
+		// of a jump and a late one, or none, of two steps.
+		if !st.held && s.Expiry(w) > w.Max {
+			now.Output = max(now.Output, after(w.Max))
+		}
 		out = s.pane(st, w, now, true, s.endAlways && (!s.endFires || s.ready(0, st, st.ended)))
 		out.Expired = true
 	}

@@ -5,24 +5,34 @@ import (
 	"math"
 	"slices"
 	"strings"
-	"testing"
 
 	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
 
 	"github.com/summerbeam/summerbeam/internal/coders"
 )
 
+// tester is a test of package testing, or of rapid.
+type tester interface {
+	Helper()
+	Errorf(format string, args ...any)
+	Fatalf(format string, args ...any)
+	Fatal(args ...any)
+}
+
 // harness groups the elements of one key as an engine would: it assigns and merges
 // windows, buffers values, keeps states as bytes between calls, and wakes them only
 // when they asked for it.
 type harness struct {
-	t    testing.TB
+	t    tester
 	s    *Strategy
 	win  windowing
 	now  Now
 	cell map[coders.IntervalWindow]*cell
-	// batched has elements told of at once rather than one by one.
-	batched bool
+	// batched has windows of a bundle merge, and their elements told of at once, or one
+	// by one if apart is set. Otherwise an element is done with before the next.
+	batched, apart bool
+	// idle has windows merge with nothing before each element.
+	idle bool
 
 	panes   []pane
 	dropped []string
@@ -76,7 +86,7 @@ func timeText(t int64) string {
 	return fmt.Sprint(t)
 }
 
-func newHarness(t testing.TB, ws *pipepb.WindowingStrategy, win windowing) *harness {
+func newHarness(t tester, ws *pipepb.WindowingStrategy, win windowing) *harness {
 	t.Helper()
 	if win.merging {
 		ws.MergeStatus = pipepb.MergeStatus_NEEDS_MERGE
@@ -102,41 +112,18 @@ func (h *harness) take() (panes []pane, dropped []string) {
 
 // elements brings a bundle of elements, their values being their timestamps.
 func (h *harness) elements(ts ...int64) {
-	type group struct {
-		n           int
-		first, last int64
-	}
-	groups := map[coders.IntervalWindow]*group{}
-	var order []coders.IntervalWindow
-	for _, v := range ts {
-		for _, w := range h.win.assign(v) {
-			if h.s.Late(window(w), h.now) {
-				h.drop(v, w, "late")
-				continue
-			}
-			w = h.merge(w)
-			if !h.batched {
-				h.tell(w, 1, v+h.win.shift, v+h.win.shift, v)
+	if h.batched && !h.s.PerElement() {
+		h.block(ts)
+	} else {
+		for _, v := range ts {
+			for _, w := range h.open(v) {
+				w = h.merge(w)[0]
+				h.tell(w, 1, v+h.win.shift, v+h.win.shift, v+h.win.shift)
 				if h.s.PerElement() {
 					h.decide(w)
 				}
-				continue
 			}
-			c := h.at(w)
-			c.values = append(c.values, v)
-			g := groups[w]
-			if g == nil {
-				g = &group{first: math.MaxInt64, last: math.MinInt64}
-				groups[w] = g
-				order = append(order, w)
-			}
-			g.n++
-			g.first, g.last = min(g.first, v), max(g.last, v)
 		}
-	}
-	for _, w := range order {
-		g := groups[w]
-		h.tell(w, g.n, g.first, g.last)
 	}
 	for _, w := range h.windows() {
 		if h.cell[w].touched {
@@ -144,6 +131,48 @@ func (h *harness) elements(ts ...int64) {
 		}
 	}
 	h.settle()
+}
+
+// block brings elements all at once: first all windows merge, then each gets its own.
+func (h *harness) block(ts []int64) {
+	var arrived []coders.IntervalWindow
+	var times []int64
+	for _, v := range ts {
+		for _, w := range h.open(v) {
+			arrived, times = append(arrived, w), append(times, v+h.win.shift)
+		}
+	}
+	groups := map[coders.IntervalWindow][]int64{}
+	for i, w := range h.merge(arrived...) {
+		groups[w] = append(groups[w], times[i])
+		h.at(w)
+	}
+	for _, w := range h.windows() {
+		g := groups[w]
+		if len(g) == 0 {
+			continue
+		}
+		if first, last := slices.Min(g), slices.Max(g); !h.apart && h.s.Together(first, last, h.now) {
+			h.tell(w, len(g), first, last, g...)
+			continue
+		}
+		for _, v := range g {
+			h.tell(w, 1, v, v, v)
+		}
+	}
+}
+
+// open returns the windows of an element that have not expired.
+func (h *harness) open(v int64) []coders.IntervalWindow {
+	var ws []coders.IntervalWindow
+	for _, w := range h.win.assign(v) {
+		if h.s.Late(window(w), h.now) {
+			h.drop(v, w, "late")
+		} else {
+			ws = append(ws, w)
+		}
+	}
+	return ws
 }
 
 func (h *harness) drop(v int64, w coders.IntervalWindow, why string) {
@@ -159,11 +188,14 @@ func (h *harness) at(w coders.IntervalWindow) *cell {
 	return c
 }
 
-// tell tells of n elements of w.
-func (h *harness) tell(w coders.IntervalWindow, n int, first, last int64, values ...int64) {
+// tell tells of n elements of w, with timestamps from first to last.
+func (h *harness) tell(w coders.IntervalWindow, n int, first, last int64, times ...int64) {
 	c := h.at(w)
 	var st State
 	h.read(&st, c.state)
+	if h.idle && !st.Closed() {
+		h.s.Merge(&st, nil, window(w), h.now)
+	}
 	var accepted bool
 	if n == 1 {
 		accepted = h.s.Element(&st, window(w), first, h.now)
@@ -171,12 +203,14 @@ func (h *harness) tell(w coders.IntervalWindow, n int, first, last int64, values
 		accepted = h.s.Elements(&st, window(w), n, first, last, h.now)
 	}
 	if !accepted {
-		for _, v := range values {
-			h.drop(v, w, "finished")
+		for _, v := range times {
+			h.drop(v-h.win.shift, w, "finished")
 		}
 		return
 	}
-	c.values = append(c.values, values...)
+	for _, v := range times {
+		c.values = append(c.values, v-h.win.shift)
+	}
 	c.state, c.touched = h.s.AppendState(nil, &st), true
 }
 
@@ -185,14 +219,18 @@ func (h *harness) read(st *State, b []byte) {
 	if err := h.s.ReadState(st, b); err != nil {
 		h.t.Fatal(err)
 	}
+	if again := h.s.AppendState(nil, st); string(again) != string(b) {
+		h.t.Fatalf("the state %x reads as %x", b, again)
+	}
 }
 
-// merge merges the windows there are with w, and returns the one that w is in then.
-func (h *harness) merge(w coders.IntervalWindow) coders.IntervalWindow {
+// merge merges the windows there are, but those whose trigger has finished, with those
+// that arrived, and returns which ones these are in then.
+func (h *harness) merge(arrived ...coders.IntervalWindow) []coders.IntervalWindow {
 	if !h.win.merging {
-		return w
+		return arrived
 	}
-	ws := []coders.IntervalWindow{w}
+	ws := slices.Clone(arrived)
 	for _, o := range h.windows() {
 		var st State
 		if h.read(&st, h.cell[o].state); !st.Closed() {
@@ -200,39 +238,50 @@ func (h *harness) merge(w coders.IntervalWindow) coders.IntervalWindow {
 		}
 	}
 	merged, into := MergeIntervals(ws)
-	result := merged[into[0]]
-	var from []*State
-	var dst State
-	var values []int64
-	if c := h.cell[result]; c != nil {
-		h.read(&dst, c.state)
-		values = c.values
-	}
-	for i, o := range ws[1:] {
-		if into[i+1] != into[0] || o == result {
-			continue
+	for i, result := range merged {
+		var from []coders.IntervalWindow
+		for j := len(arrived); j < len(ws); j++ {
+			if into[j] == i && ws[j] != result {
+				from = append(from, ws[j])
+			}
 		}
+		if len(from) > 0 {
+			h.mergeInto(result, from)
+		}
+	}
+	results := make([]coders.IntervalWindow, len(arrived))
+	for i := range arrived {
+		results[i] = merged[into[i]]
+	}
+	return results
+}
+
+// mergeInto merges windows that there are into w, which there may be.
+func (h *harness) mergeInto(w coders.IntervalWindow, from []coders.IntervalWindow) {
+	c := h.at(w)
+	var dst State
+	h.read(&dst, c.state)
+	if dst.Closed() && len(c.values) > 0 {
+		h.t.Errorf("%s has finished, but not its buffer", windowText(w))
+	}
+	var states []*State
+	for _, o := range from {
 		st := new(State)
 		h.read(st, h.cell[o].state)
-		from = append(from, st)
-		values = append(values, h.cell[o].values...)
+		states = append(states, st)
+		c.values = append(c.values, h.cell[o].values...)
 		delete(h.cell, o)
 	}
-	if len(from) == 0 {
-		return result
-	}
-	h.s.Merge(&dst, from, window(result), h.now)
-	for _, st := range from {
+	h.s.Merge(&dst, states, window(w), h.now)
+	for _, st := range states {
 		if st.Used() {
 			h.t.Errorf("a state that merged away is left over")
 		}
 	}
-	if dst.has(0) {
-		h.t.Errorf("merging into %s finished the trigger", windowText(result))
+	if dst.Closed() || dst.has(0) {
+		h.t.Errorf("merging into %s finished the trigger", windowText(w))
 	}
-	c := h.at(result)
-	c.values, c.state, c.touched = values, h.s.AppendState(nil, &dst), true
-	return result
+	c.state, c.touched = h.s.AppendState(nil, &dst), true
 }
 
 // decide does what is to be done in w.
@@ -245,7 +294,11 @@ func (h *harness) decide(w coders.IntervalWindow) {
 		out := h.s.Decide(&st, window(w), h.now)
 		if out.Fire {
 			values := slices.Sorted(slices.Values(c.values))
-			h.panes = append(h.panes, pane{w, out.Timestamp, out.Pane, values})
+			p := pane{w, out.Timestamp, out.Pane, values}
+			if p.timestamp < h.now.Output && out.Pane.Timing != coders.Late {
+				h.t.Errorf("%v is behind the output watermark %d, but not late", p, h.now.Output)
+			}
+			h.panes = append(h.panes, p)
 		}
 		if out.Discard {
 			c.values = nil

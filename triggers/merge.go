@@ -32,9 +32,8 @@ func (s *Strategy) Merge(dst *State, from []*State, w Window, now Now) {
 	m.node(0)
 	dst.used, dst.pending, dst.ended = true, true, m.ended
 	if dst.held && s.output == pipepb.OutputTime_END_OF_WINDOW {
-		// The end moved.
-		dst.held = false
-		s.holdFor(dst, w, w.Max, w.Max, now)
+		// The end may have moved, but not back: what held at the old one still can.
+		dst.hold = w.Max
 	}
 	for _, f := range from {
 		if !f.closed {
@@ -78,13 +77,15 @@ func (m *merge) in(bit int) (set, states int) {
 	return set, states
 }
 
-// node merges trigger i and those below it.
+// node merges trigger i and those below it, and says whether the end of the window, that
+// some of them had seen, is yet to come again. A trigger that had finished in any of the
+// windows stays finished but for that.
 //
 // No trigger is finished after a merge that was not finished in one of the windows:
 // so the root never is, and nothing that waits for its pane is lost.
-func (m *merge) node(i int) {
+func (m *merge) node(i int) (again bool) {
 	if i == none {
-		return
+		return false
 	}
 	nd := &m.s.nodes[i]
 	set, states := m.in(i)
@@ -99,35 +100,41 @@ func (m *merge) node(i int) {
 		// Elements of a window that has not fired are still waiting for the end, and it
 		// may have moved into the future.
 		finished = set == states && m.ended
+		again = set > 0 && !finished
 	case endWithFirings:
-		finished = m.firings(nd) && nd.subs[1] == none
+		again = m.firings(nd)
+		finished = finished && !again
 	case each:
-		finished = true
+		turn := true
 		for _, sub := range nd.subs {
-			if !finished {
+			if !turn {
 				// What comes after a trigger that runs (again) has not started.
 				m.s.reset(sub, m.dst)
 				continue
 			}
-			m.node(sub)
-			finished = m.dst.has(sub)
+			again = m.node(sub) || again
+			turn = m.dst.has(sub)
 		}
+		finished = finished && turn
 	case all:
-		finished = true
+		left := false
 		for _, sub := range nd.subs {
-			m.node(sub)
-			finished = finished && m.dst.has(sub)
+			again = m.node(sub) || again
+			left = left || !m.dst.has(sub)
 		}
+		finished = finished && !(again && left)
 	case anyOf, orFinally:
-		finished = false
+		left := true
 		for _, sub := range nd.subs {
-			m.node(sub)
-			finished = finished || m.dst.has(sub)
+			again = m.node(sub) || again
+			left = left && !m.dst.has(sub)
 		}
+		finished = finished && !(again && left)
 	case repeat:
-		m.node(nd.subs[0])
+		again = m.node(nd.subs[0])
 	}
 	m.mark(i, finished)
+	return again
 }
 
 // mark sets or clears a bit of dst. A lone default trigger has no bits.
@@ -153,18 +160,18 @@ func (m *merge) slot(nd *node) {
 	m.dst.slots[nd.slot] = v
 }
 
-// firings merges a trigger with early or late firings, and says whether it has left the
-// early ones behind: in all windows, and the end of this one has not moved ahead again.
-func (m *merge) firings(nd *node) bool {
+// firings merges a trigger with early or late firings. It has left the early ones behind
+// if it has in all windows, and the end of this one has not moved ahead again.
+func (m *merge) firings(nd *node) (again bool) {
 	set, states := m.in(nd.phase)
 	late := set == states && m.ended
 	if late {
 		m.s.reset(nd.subs[0], m.dst)
-		m.node(nd.subs[1])
+		again = m.node(nd.subs[1])
 	} else {
-		m.node(nd.subs[0])
+		again = m.node(nd.subs[0]) || set > 0
 		m.s.reset(nd.subs[1], m.dst)
 	}
 	m.mark(nd.phase, late)
-	return late
+	return again
 }

@@ -113,8 +113,16 @@ func (s *Strategy) QuietClosing() *Strategy {
 
 // PerElement says whether panes depend on each single element, in order of arrival:
 // the trigger counts, or fires whenever there is something. Such a strategy gets each
-// element by itself, followed by Decide. Any other may get many at once.
+// element by itself, followed by Decide.
 func (s *Strategy) PerElement() bool { return s.perElement }
+
+// Together says whether elements with timestamps from first to last may come in one
+// call of Elements. If the strategy is not PerElement they nearly always may; but where
+// the output watermark is among them, and panes take their earliest element's timestamp,
+// it matters which of them are behind it.
+func (s *Strategy) Together(first, last int64, now Now) bool {
+	return !s.perElement && (s.output != pipepb.OutputTime_EARLIEST_IN_PANE || first >= now.Output || last < now.Output)
+}
 
 // Merging says whether the windows merge before they are grouped.
 func (s *Strategy) Merging() bool { return s.merging }
