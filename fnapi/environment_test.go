@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -58,20 +59,26 @@ func TestMain(m *testing.M) {
 		time.Sleep(time.Hour)
 	case "child": // as a boot program does
 		cmd := exec.Command(os.Args[0], os.Args[1:]...)
-		cmd.Env = append(os.Environ(), "FNAPI_TEST_WORKER=run")
+		cmd.Env = append(os.Environ(), "FNAPI_TEST_WORKER="+os.Getenv("FNAPI_TEST_CHILD"))
 		cmd.Stderr = os.Stderr
 		if err := cmd.Start(); err != nil {
 			panic(err)
 		}
 		_ = os.WriteFile(os.Getenv("FNAPI_TEST_PID"), []byte(strconv.Itoa(cmd.Process.Pid)), 0o600)
 		_ = cmd.Wait()
-	case "run":
+	case "run", "stubborn":
+		if mode == "stubborn" {
+			signal.Ignore(syscall.SIGTERM)
+		}
 		fmt.Fprintln(os.Stderr, "last words")
 		beam.Init()
 		ctx := grpcx.WriteWorkerID(context.Background(), flags["id"])
 		if err := harness.Main(ctx, flags["logging_endpoint"], flags["control_endpoint"]); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
+		}
+		if mode == "stubborn" {
+			time.Sleep(time.Hour)
 		}
 	}
 	os.Exit(0)
@@ -140,7 +147,7 @@ func TestProcessKilled(t *testing.T) {
 	s := serve(t, fnapi.Options{})
 	out := &logs{}
 	pidFile := filepath.Join(t.TempDir(), "pid")
-	env := processEnvironment(t, "child", map[string]string{"FNAPI_TEST_PID": pidFile})
+	env := processEnvironment(t, "child", map[string]string{"FNAPI_TEST_PID": pidFile, "FNAPI_TEST_CHILD": "run"})
 	w, err := s.Start(t.Context(), &engine.JobInfo{ID: "j", Log: out.logger()}, "w1", "env", env)
 	if err != nil {
 		t.Fatal(err)
@@ -168,9 +175,9 @@ func TestProcessKilled(t *testing.T) {
 }
 
 func TestProcessGroupEndsWithTheWorker(t *testing.T) {
-	s := serve(t, fnapi.Options{})
+	s := serve(t, fnapi.Options{StopTimeout: 200 * time.Millisecond})
 	pidFile := filepath.Join(t.TempDir(), "pid")
-	env := processEnvironment(t, "child", map[string]string{"FNAPI_TEST_PID": pidFile})
+	env := processEnvironment(t, "child", map[string]string{"FNAPI_TEST_PID": pidFile, "FNAPI_TEST_CHILD": "stubborn"})
 	w, err := s.Start(t.Context(), &engine.JobInfo{ID: "j"}, "w1", "env", env)
 	if err != nil {
 		t.Fatal(err)

@@ -130,7 +130,7 @@ func (q *stateQueue) answer(req *fnpb.StateRequest) (*fnpb.StateResponse, error)
 	q.mu.Lock()
 	over := q.over
 	q.mu.Unlock()
-	if over {
+	if over || q.run.ctx.Err() != nil {
 		return nil, fmt.Errorf("bundle %q is over", req.GetInstructionId())
 	}
 	return answerState(q.run.ctx, q.run, req)
