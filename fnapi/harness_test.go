@@ -91,6 +91,9 @@ func TestHarnessStatus(t *testing.T) {
 // Bundles finalize while others run. Without the gate, the race detector or the
 // runtime itself finds the harness's maps in use by two.
 func TestHarnessFinalize(t *testing.T) {
+	for len(finalized) > 0 { // of an earlier run of this test
+		<-finalized
+	}
 	s := serve(t, fnapi.Options{FinalizeHold: 20 * time.Millisecond})
 	w := loopback(t, s, "w1", nil)
 	d := stageOf(t, func(s beam.Scope, in beam.PCollection) beam.PCollection { return beam.ParDo(s, &finalizing{}, in) })

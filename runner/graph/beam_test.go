@@ -115,7 +115,7 @@ func compileAccepted(t *testing.T, p *pipepb.Pipeline) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	checkPlan(t, p, plan)
+	checkPlan(t, plan)
 	checkAccepted(t, plan)
 	if testing.Verbose() {
 		t.Log("\n" + plan.String())

@@ -129,6 +129,14 @@ func (c *compiler) describe(d *draft, s *Stage) error {
 		}
 		c.reachPayload(b, l)
 	}
+	for _, l := range d.leaves {
+		for _, side := range l.unread {
+			// If its producer is in this stage, the worker knows it already.
+			if b.Pcollections[side.collection] == nil {
+				c.describeInput(b, side.collection, c.queueCoder(side.collection))
+			}
+		}
+	}
 	c.describeInput(b, d.collection, d.sourceCoder)
 	for _, side := range d.sides {
 		c.describeInput(b, side.collection, side.coder)

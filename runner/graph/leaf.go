@@ -31,6 +31,10 @@ type leaf struct {
 	// sides are ordered by local name, outputs too.
 	sides   []port
 	outputs []port
+	// unread are side inputs that the transform names but doesn't look up. Making
+	// and splitting restrictions is user code that sees the element only, in all
+	// SDKs; yet their workers want to find what the payload names.
+	unread []port
 	// pos is its place in the topological order.
 	pos int
 }
@@ -109,6 +113,9 @@ func newLeaf(id string, t *pipepb.PTransform, env string, envs map[string]*pipep
 		if _, ok := t.GetInputs()[local]; !ok {
 			return nil, l.broken("side input %q is not among its inputs", local)
 		}
+	}
+	if l.urn == urnPair || l.urn == urnSplit {
+		l.sides, l.unread = nil, l.sides
 	}
 	return l, l.checkPorts(envs)
 }

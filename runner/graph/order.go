@@ -21,10 +21,12 @@ func (c *compiler) order() error {
 	waiting := make(map[*leaf]int)
 	ready := newQueue(func(a, b *leaf) int { return a.pos - b.pos })
 	for _, l := range c.leaves {
-		for _, in := range l.allInputs() {
+		for _, in := range append(l.allInputs(), l.unread...) {
 			if c.producer[in.collection] == nil {
 				return l.broken("its input %q, collection %q, is no transform's output", in.local, in.collection)
 			}
+		}
+		for _, in := range l.allInputs() {
 			c.readers[in.collection] = append(c.readers[in.collection], l)
 			waiting[l]++
 		}

@@ -45,6 +45,8 @@ const (
 	Forward
 	// SDK is run by a worker of the stage's environment.
 	SDK
+	// TestStream is run by the engine: it plays the stage's TestEvents.
+	TestStream
 )
 
 // Stage is a fused set of transforms with one input.
@@ -73,10 +75,27 @@ type Stage struct {
 	Splittable bool
 	// Finalizes says that a transform asks for bundle finalization.
 	Finalizes bool
+	// TestEvents is the script of a TestStream.
+	TestEvents []TestEvent
 	// Descriptor is what a worker registers. Its id is the stage's ID; its sources
 	// and sinks carry RemoteGrpcPort payloads with a coder and no endpoint, and
 	// its API endpoints are empty: the worker's side fills them in.
 	Descriptor *fnpb.ProcessBundleDescriptor
+}
+
+// TestEvent is one event of a TestStream: elements, or an advance of processing
+// time, or of an output's watermark. All times are in ms.
+type TestEvent struct {
+	// Output indexes the stage's Outputs: where the elements go, or whose watermark
+	// moves.
+	Output int
+	// Elements are whole windowed values in the output's coder.
+	Elements [][]byte
+	// Advance is by how much processing time moves on.
+	Advance int64
+	// Watermark is where the output's watermark moves to. The model's maximum
+	// timestamp and later is the end of time, math.MaxInt64.
+	Watermark int64
 }
 
 // Edge names one output of one stage.
@@ -107,6 +126,10 @@ type Grouping struct {
 	Strategy *pipepb.WindowingStrategy
 	// WindowCoder is a key of Plan.Coders.
 	WindowCoder string
+	// Triggered says that panes fire before the input is complete: the input is
+	// unbounded, or the trigger is not the default. Otherwise each key and window
+	// is grouped once, at the end.
+	Triggered bool
 	// OutputCoder is the windowed-value coder of KV<K, Iterable<V>>, a key of Plan.Coders.
 	OutputCoder string
 }

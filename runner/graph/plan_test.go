@@ -2,17 +2,19 @@ package graph
 
 import (
 	"slices"
-	"testing"
 
 	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
 	"github.com/summerbeam/summerbeam/internal/coders"
 )
 
-// checkPlan checks what holds for every plan.
-func checkPlan(t interface {
+// reporter is what testing.T and rapid.T have in common.
+type reporter interface {
 	Helper()
 	Errorf(string, ...any)
-}, p *pipepb.Pipeline, plan *Plan) {
+}
+
+// checkPlan checks what holds for every plan.
+func checkPlan(t reporter, plan *Plan) {
 	t.Helper()
 	type edge struct {
 		from Edge
@@ -102,17 +104,14 @@ func reachable(p *pipepb.Pipeline) map[string]bool {
 		todo = todo[1:]
 		seen[id] = true
 		t := p.GetComponents().GetTransforms()[id]
-		if !isRedistribute(t.GetSpec().GetUrn()) {
+		if urn := t.GetSpec().GetUrn(); !isRedistribute(urn) && !isPrimitive(urn) {
 			todo = append(todo, t.GetSubtransforms()...)
 		}
 	}
 	return seen
 }
 
-func checkDescriptor(t interface {
-	Helper()
-	Errorf(string, ...any)
-}, s *Stage) {
+func checkDescriptor(t reporter, s *Stage) {
 	t.Helper()
 	d := s.Descriptor
 	if d.GetId() != s.ID {
@@ -161,5 +160,3 @@ func checkDescriptor(t interface {
 		}
 	}
 }
-
-var _ testing.TB

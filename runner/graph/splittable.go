@@ -14,8 +14,8 @@ import (
 //	  -> (stage boundary) -> process sized elements and restrictions -> outputs
 //
 // R's coder is the payload's restriction coder; SDKs put the watermark estimator's
-// state into it. All three parts have the whole payload and all side inputs, as
-// SDKs expect: initial splitting is user code too and may look them up.
+// state into it. All three parts have the whole payload and name all side inputs,
+// as SDKs expect, but only the last one reads them.
 //
 // The processing part keeps the transform's id and name, so that its metrics and
 // state are those of the transform that the user wrote.

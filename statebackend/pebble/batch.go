@@ -30,6 +30,9 @@ func (s *store) newBatch() *pebble.Batch {
 	return s.db.NewBatch(pebble.WithMaxRetainedSizeBytes(keepBatch))
 }
 
+// firstKey is at or below every key, and unlike the empty one a key to pebble.
+var firstKey = []byte{0}
+
 var (
 	errBatchClosed  = errors.New("the batch is closed")
 	errEmptyKey     = errors.New("an empty key was put")
@@ -80,6 +83,9 @@ func (b *batch) Delete(key []byte) {
 }
 
 func (b *batch) DeleteRange(lo, hi []byte) {
+	if len(lo) == 0 {
+		lo = firstKey
+	}
 	// Pebble wants no empty ranges.
 	if bytes.Compare(lo, hi) < 0 && b.change() {
 		b.done(b.b.DeleteRange(lo, hi, nil))

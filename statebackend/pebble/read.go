@@ -43,6 +43,9 @@ func (s *store) scan(r pebble.Reader, lo, hi []byte, fn func(key, val []byte) bo
 	if hi != nil && bytes.Compare(lo, hi) >= 0 {
 		return nil
 	}
+	if len(lo) == 0 {
+		lo = nil // an empty bound is a key to pebble, and no key is empty
+	}
 	it, err := r.NewIter(&pebble.IterOptions{LowerBound: lo, UpperBound: hi})
 	if err != nil {
 		return s.wrap("scan", err)
