@@ -122,6 +122,8 @@ func (c *compiler) elementCoder(collection string) string {
 		// key and values have the coders of the input, whatever the output says.
 		k, v := c.coders.parts(c.elementCoder(p.inputs[0].collection))
 		return c.coders.kv(k, c.coders.iterable(v))
+	case p.kind == testStreamLeaf:
+		return c.testElementCoder(p.test.GetCoderId())
 	default:
 		return c.coders.wire(c.comps.Pcollections[collection].GetCoderId())
 	}

@@ -41,7 +41,7 @@ func (c *compiler) stage(d *draft) (*Stage, error) {
 	if d.kind == SDK && len(d.leaves) > 0 {
 		s.Splittable = d.leaves[0].urn == urnProcessSized
 	}
-	if d.kind != Impulse {
+	if d.kind == SDK || d.kind == Forward {
 		s.Input = &Input{
 			From:  edges(d.in),
 			Coder: d.inCoder,
@@ -54,6 +54,7 @@ func (c *compiler) stage(d *draft) (*Stage, error) {
 				Strategy:    c.strategy(grouped),
 				WindowCoder: c.windowCoder(grouped),
 				OutputCoder: d.sourceCoder,
+				Triggered:   c.triggered(grouped),
 			}
 		}
 	}
@@ -74,10 +75,21 @@ func (c *compiler) stage(d *draft) (*Stage, error) {
 			From:       edges(side.from),
 		})
 	}
-	if d.kind != SDK {
-		return s, nil
+	switch d.kind {
+	case SDK:
+		return s, c.describe(d, s)
+	case TestStream:
+		var err error
+		s.TestEvents, err = c.testEvents(d)
+		return s, err
 	}
-	return s, c.describe(d, s)
+	return s, nil
+}
+
+// triggered says whether panes of the grouped collection fire before it is complete.
+func (c *compiler) triggered(collection string) bool {
+	return c.comps.Pcollections[collection].GetIsBounded() == pipepb.IsBounded_UNBOUNDED ||
+		!isDefaultTrigger(c.strategy(collection).GetTrigger())
 }
 
 func edges(outputs []*draftOutput) []Edge {

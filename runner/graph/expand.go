@@ -111,7 +111,7 @@ func (w *walk) replace(id string, t *pipepb.PTransform, env string) (done bool, 
 // if an SDK wrote down what it could be made of.
 func isPrimitive(urn string) bool {
 	switch urn {
-	case urnImpulse, urnGroup, urnFlatten:
+	case urnImpulse, urnGroup, urnFlatten, urnTestStream:
 		return true
 	}
 	return executable[urn] != unknownPayload

@@ -71,6 +71,8 @@ func (c *compiler) fuse() error {
 		switch l.kind {
 		case impulseLeaf:
 			c.stageOf[l] = c.newDraft(Impulse, "", l.pos, l)
+		case testStreamLeaf:
+			c.stageOf[l] = c.newDraft(TestStream, "", l.pos, l)
 		case sdkLeaf:
 			d := c.joinable(l)
 			if d == nil {

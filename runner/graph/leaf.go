@@ -22,6 +22,8 @@ type leaf struct {
 	proto *pipepb.PTransform
 	// parDo is the parsed payload if it holds a ParDoPayload.
 	parDo *pipepb.ParDoPayload
+	// test is the parsed payload of a TestStream.
+	test *pipepb.TestStreamPayload
 	// accumulator is the coder in a CombinePayload.
 	accumulator string
 	payload     payloadKind
@@ -50,6 +52,7 @@ const (
 	groupLeaf
 	flattenLeaf
 	redistributeLeaf
+	testStreamLeaf
 	// unknownLeaf is a transform that nothing here can run. It takes part in the
 	// checks, so that all that is wrong with a pipeline comes in one message.
 	unknownLeaf
@@ -93,6 +96,11 @@ func newLeaf(id string, t *pipepb.PTransform, env string, envs map[string]*pipep
 		l.kind = flattenLeaf
 	case isRedistribute(l.urn):
 		l.kind = redistributeLeaf
+	case l.urn == urnTestStream:
+		l.kind = testStreamLeaf
+		if err := l.readTestStream(t.GetSpec().GetPayload()); err != nil {
+			return nil, err
+		}
 	case executable[l.urn] != unknownPayload, slices.Contains(envs[env].GetCapabilities(), l.urn):
 		l.kind, l.env, l.payload = sdkLeaf, env, executable[l.urn]
 	default:
@@ -153,6 +161,8 @@ func (l *leaf) checkPorts(envs map[string]*pipepb.Environment) error {
 		in = -1
 	case impulseLeaf:
 		in = 0
+	case testStreamLeaf:
+		in, out = 0, -1
 	case sdkLeaf:
 		out = -1
 		if l.env == "" {

@@ -95,6 +95,9 @@ func (c *compiler) feed(collection, coder string, reader *leaf) ([]*draftOutput,
 		// The engine writes it: the empty byte string, whatever the pipeline says.
 		own := c.coders.windowed(c.coders.make(urnBytes), c.windowCoder(collection))
 		return c.recoded(c.output(c.stageOf[p], p, collection, own), coder, reader)
+	case testStreamLeaf:
+		own := c.queueCoder(collection)
+		return c.recoded(c.output(c.stageOf[p], p, collection, own), coder, reader)
 	case flattenLeaf:
 		var all []*draftOutput
 		for _, in := range p.inputs {

@@ -17,9 +17,8 @@ type limit struct {
 
 var limits = []limit{
 	{unknownTransform},
-	{groupLimit(otherTrigger)},
+	{testStreamService},
 	{groupLimit(customMerging)},
-	{parDoLimit(timerFamilies)},
 	{parDoLimit(onWindowExpiration)},
 	{parDoLimit(timeSortedInput)},
 	{parDoLimit(stableInput)},
@@ -85,8 +84,6 @@ func unknownTransform(_ *compiler, l *leaf) []string {
 	switch {
 	case l.kind != unknownLeaf:
 		return nil
-	case l.urn == urnTestStream:
-		return []string{"TestStream"}
 	case l.urn == urnCombinePerKey:
 		return []string{"a combine per key that can't be lifted and comes without its parts"}
 	case l.urn == "":
@@ -95,28 +92,12 @@ func unknownTransform(_ *compiler, l *leaf) []string {
 	return []string{fmt.Sprintf("the transform URN %q, which has no parts: neither this runner nor the environment's worker runs it", l.urn)}
 }
 
-func otherTrigger(s *pipepb.WindowingStrategy) []string {
-	if isDefaultTrigger(s.GetTrigger()) {
-		return nil
-	}
-	name := s.GetTrigger().ProtoReflect().WhichOneof(s.GetTrigger().ProtoReflect().Descriptor().Oneofs().Get(0)).Name()
-	return []string{fmt.Sprintf("the trigger %s: only the default trigger is supported", name)}
-}
-
 func customMerging(s *pipepb.WindowingStrategy) []string {
 	urn := s.GetWindowFn().GetUrn()
 	if s.GetMergeStatus() != pipepb.MergeStatus_NEEDS_MERGE || urn == urnSessions {
 		return nil
 	}
 	return []string{fmt.Sprintf("the merging WindowFn %q: of these only sessions are supported", urn)}
-}
-
-func timerFamilies(p *pipepb.ParDoPayload) []string {
-	var texts []string
-	for _, family := range sortedKeys(p.GetTimerFamilySpecs()) {
-		texts = append(texts, fmt.Sprintf("timers (family %q)", family))
-	}
-	return texts
 }
 
 func onWindowExpiration(p *pipepb.ParDoPayload) []string {

@@ -91,6 +91,8 @@ func (k Kind) String() string {
 		return "forward"
 	case SDK:
 		return "sdk"
+	case TestStream:
+		return "test stream"
 	}
 	return fmt.Sprintf("Kind(%d)", int(k))
 }

@@ -40,6 +40,7 @@ const (
 	urnSessions = "beam:window_fn:session_windows:v1"
 
 	urnBytes         = "beam:coder:bytes:v1"
+	urnString        = "beam:coder:string_utf8:v1"
 	urnDouble        = "beam:coder:double:v1"
 	urnKV            = "beam:coder:kv:v1"
 	urnIterable      = "beam:coder:iterable:v1"
