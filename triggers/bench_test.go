@@ -73,6 +73,19 @@ func TestElementAllocs(t *testing.T) {
 	}
 }
 
+// TestNewAllocs checks that the commonest strategy needs no memory but the State.
+func TestNewAllocs(t *testing.T) {
+	s := mustCompile(t, "Default", &pipepb.WindowingStrategy{})
+	w := Window{Max: 9}
+	if n := testing.AllocsPerRun(100, func() {
+		var st State
+		s.Element(&st, w, 1, Now{})
+		s.Decide(&st, w, Now{})
+	}); n > 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
 func BenchmarkMerge(b *testing.B) {
 	s := mustCompile(b, benchmarks[2], &pipepb.WindowingStrategy{MergeStatus: pipepb.MergeStatus_NEEDS_MERGE})
 	var dst, from State

@@ -106,13 +106,13 @@ func (s *Strategy) Decide(st *State, w Window, now Now) Outcome {
 	}
 	s.fire(0, st, st.ended)
 	out := s.pane(st, w, now, st.has(0), s.endAlways)
-	if out.Finished {
-		st.close()
-	} else if s.closeAlways {
-		st.extra = true
-	}
-	if expired && !out.Fire {
+	switch {
+	case expired && !out.Fire:
 		return s.expire(st, w, now)
+	case out.Finished:
+		st.close()
+	case s.closeAlways:
+		st.extra = true
 	}
 	return out
 }
@@ -139,18 +139,15 @@ func (s *Strategy) advance(st *State, w Window, now Now) (news bool) {
 
 // expire emits the last pane, if there is to be one.
 func (s *Strategy) expire(st *State, w Window, now Now) Outcome {
-	out := Outcome{Finished: true, Expired: true}
-	if !st.closed {
-		// Where there is time between the end and the expiry the output watermark is past
-		// the window by now, unless it is held in there. If the watermark has jumped over
-		// both it only does not know yet. Java takes it as it is, and makes an on-time pane
-		// of a jump and a late one, or none, of two steps.
-		if !st.held && s.Expiry(w) > w.Max {
-			now.Output = max(now.Output, after(w.Max))
-		}
-		out = s.pane(st, w, now, true, s.endAlways && (!s.endFires || s.ready(0, st, st.ended)))
-		out.Expired = true
+	// Where there is time between the end and the expiry the output watermark is past
+	// the window by now, unless it is held in there. If the watermark has jumped over
+	// both it only does not know yet. Java takes it as it is, and makes an on-time pane
+	// of a jump and a late one, or none, of two steps.
+	if !st.held && s.Expiry(w) > w.Max {
+		now.Output = max(now.Output, after(w.Max))
 	}
+	out := s.pane(st, w, now, true, s.endAlways && (!s.endFires || s.ready(0, st, st.ended)))
+	out.Expired = true
 	st.Reset()
 	return out
 }
@@ -232,7 +229,7 @@ func (s *Strategy) Hold(st *State, w Window) int64 {
 	}
 	// An on-time pane is still to come, maybe an empty one. Java's runners hold for it by
 	// the timer that they set for the end of the window.
-	if s.endAlways && st.settled == 0 && !st.ended {
+	if s.endAlways && !st.ended {
 		hold = min(hold, w.Max)
 	}
 	return hold

@@ -303,6 +303,9 @@ func (h *harness) decide(w coders.IntervalWindow) {
 		if out.Discard {
 			c.values = nil
 		}
+		if (out.Finished || st.Closed()) && len(c.values) > 0 {
+			h.t.Errorf("%s has finished, but not its buffer", windowText(w))
+		}
 		if out.Expired {
 			if st.Used() {
 				h.t.Errorf("%s has expired, but not its state", windowText(w))

@@ -30,7 +30,7 @@ func (s *Strategy) Merge(dst *State, from []*State, w Window, now Now) {
 	}
 	dst.grow(s)
 	m.node(0)
-	dst.used, dst.pending, dst.ended = true, true, m.ended
+	dst.used, dst.pending = true, true
 	if dst.held && s.output == pipepb.OutputTime_END_OF_WINDOW {
 		// The end may have moved, but not back: what held at the old one still can.
 		dst.hold = w.Max
@@ -54,7 +54,7 @@ type merge struct {
 // others yields the States that merge into dst.
 func (m *merge) others(yield func(*State) bool) {
 	for _, f := range m.from {
-		if f.used && !f.closed && f != m.dst && !yield(f) {
+		if f.used && !f.closed && !yield(f) {
 			return
 		}
 	}
@@ -115,7 +115,7 @@ func (m *merge) node(i int) (again bool) {
 			again = m.node(sub) || again
 			turn = m.dst.has(sub)
 		}
-		finished = finished && turn
+		finished = turn
 	case all:
 		left := false
 		for _, sub := range nd.subs {
@@ -165,11 +165,11 @@ func (m *merge) slot(nd *node) {
 func (m *merge) firings(nd *node) (again bool) {
 	set, states := m.in(nd.phase)
 	late := set == states && m.ended
+	again = m.node(nd.subs[0])
 	if late {
-		m.s.reset(nd.subs[0], m.dst)
-		again = m.node(nd.subs[1])
+		again = m.node(nd.subs[1]) || again
 	} else {
-		again = m.node(nd.subs[0]) || set > 0
+		again = again || set > 0
 		m.s.reset(nd.subs[1], m.dst)
 	}
 	m.mark(nd.phase, late)

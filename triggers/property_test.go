@@ -269,6 +269,19 @@ func TestMergeIntervals(t *testing.T) {
 	})
 }
 
+func TestMergeEmptyIntervals(t *testing.T) {
+	merged, into := MergeIntervals([]coders.IntervalWindow{{Start: 5, End: 5}, {Start: 1, End: 5}, {Start: 5, End: 5}, {Start: 7, End: 9}, {Start: 8, End: 8}})
+	if want := []coders.IntervalWindow{{Start: 1, End: 5}, {Start: 5, End: 5}, {Start: 7, End: 9}}; !slices.Equal(merged, want) {
+		t.Errorf("%v, want %v", merged, want)
+	}
+	if want := []int{1, 0, 1, 2, 2}; !slices.Equal(into, want) {
+		t.Errorf("%v, want %v", into, want)
+	}
+	if merged, into := MergeIntervals(nil); len(merged) != 0 || len(into) != 0 {
+		t.Errorf("nothing merges into %v, %v", merged, into)
+	}
+}
+
 // TestMergeNothing checks that nothing comes of merging with nothing.
 func TestMergeNothing(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {

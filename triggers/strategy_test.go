@@ -256,6 +256,52 @@ func TestNothing(t *testing.T) {
 	}
 }
 
+// TestLateHold checks that an element which comes after the end of its window holds the
+// watermark where that expires, though the output watermark is not there yet.
+func TestLateHold(t *testing.T) {
+	for _, output := range []pipepb.OutputTime_Enum{pipepb.OutputTime_END_OF_WINDOW, pipepb.OutputTime_EARLIEST_IN_PANE} {
+		s := mustCompile(t, "Never", &pipepb.WindowingStrategy{OutputTime: output, AllowedLateness: 100})
+		w := Window{Max: 9}
+		var st State
+		now := Now{Watermark: 15, Output: 3}
+		s.Element(&st, w, 5, now)
+		if got := s.Hold(&st, w); got != 109 {
+			t.Errorf("%v: holds %d", output, got)
+		}
+		s.Decide(&st, w, now)
+		if got := s.Hold(&st, w); got != 109 {
+			t.Errorf("%v: holds %d after it was decided", output, got)
+		}
+	}
+}
+
+// TestMergeHolds checks where the watermark is held when windows have merged, and before
+// the elements come that they merged for.
+func TestMergeHolds(t *testing.T) {
+	now := Now{Watermark: 15, Output: 3}
+	w := Window{Max: 29}
+	for output, want := range map[pipepb.OutputTime_Enum]int64{
+		pipepb.OutputTime_END_OF_WINDOW:    29,
+		pipepb.OutputTime_EARLIEST_IN_PANE: 11,
+		pipepb.OutputTime_LATEST_IN_PANE:   17,
+	} {
+		s := mustCompile(t, "Never", &pipepb.WindowingStrategy{OutputTime: output, AllowedLateness: 100})
+		var dst, a, b, late State
+		s.Element(&a, Window{Max: 22}, 17, now)
+		s.Element(&b, Window{Max: 19}, 11, now)
+		s.Merge(&dst, []*State{&a, &b}, w, now)
+		if got := s.Hold(&dst, w); got != want {
+			t.Errorf("%v: holds %d, want %d", output, got, want)
+		}
+		dst.Reset()
+		s.Element(&late, Window{Max: 9}, 5, now)
+		s.Merge(&dst, []*State{&late}, w, now)
+		if got := s.Hold(&dst, w); got != 129 {
+			t.Errorf("%v: holds %d for an element that was late", output, got)
+		}
+	}
+}
+
 // TestMergeIgnoresFinished checks that a window whose trigger has finished keeps its
 // state when it is among those that merge.
 func TestMergeIgnoresFinished(t *testing.T) {

@@ -6,8 +6,9 @@ package triggers
 
 // arrive tells trigger i of n elements that came at processing time t.
 //
-// Windows that merge may bring back a trigger that had finished, or had yet to start:
-// where windows merge, composites that run one subtrigger at a time tell all of them.
+// A merge of windows may take a composite that runs one subtrigger at a time back to one
+// that had finished, or on to one that had yet to start. So where windows merge, all of
+// them are told that may get their turn so.
 func (s *Strategy) arrive(i int, st *State, n, t int64) {
 	if i == none {
 		return
@@ -26,7 +27,7 @@ func (s *Strategy) arrive(i int, st *State, n, t int64) {
 		if !late || s.merging {
 			s.arrive(nd.subs[0], st, n, t)
 		}
-		if late || s.merging {
+		if late {
 			s.arrive(nd.subs[1], st, n, t)
 		}
 	case each:
@@ -75,7 +76,7 @@ func (s *Strategy) ready(i int, st *State, ended bool) bool {
 		return true
 	case anyOf, orFinally:
 		for _, sub := range nd.subs {
-			if st.has(sub) || s.ready(sub, st, ended) {
+			if s.ready(sub, st, ended) {
 				return true
 			}
 		}
@@ -97,7 +98,7 @@ func (s *Strategy) fire(i int, st *State, ended bool) {
 	case all:
 		for _, sub := range nd.subs {
 			if !st.has(sub) {
-				s.fireLast(sub, st, ended)
+				s.fire(sub, st, ended)
 			}
 		}
 		s.finish(i, st)
@@ -105,12 +106,8 @@ func (s *Strategy) fire(i int, st *State, ended bool) {
 		// Which of them fired matters when windows merge: the end of the window may be
 		// undone, a count is not.
 		for _, sub := range nd.subs {
-			switch {
-			case st.has(sub):
-			case s.ready(sub, st, ended):
-				s.fireLast(sub, st, ended)
-			default:
-				s.clear(sub, st)
+			if s.ready(sub, st, ended) {
+				s.fire(sub, st, ended)
 			}
 		}
 		s.finish(i, st)
@@ -118,7 +115,7 @@ func (s *Strategy) fire(i int, st *State, ended bool) {
 		// The model has the trigger finish when its finally fires, whatever that is. A
 		// finally that doesn't fire keeps its count: it is about all panes together.
 		if s.ready(nd.subs[1], st, ended) {
-			s.fireLast(nd.subs[1], st, ended)
+			s.fire(nd.subs[1], st, ended)
 			s.finish(i, st)
 			return
 		}
@@ -178,12 +175,6 @@ func (s *Strategy) fireAgain(i int, st *State, ended bool) {
 	}
 }
 
-// fireLast fires trigger i, which its parent asks for no second firing.
-func (s *Strategy) fireLast(i int, st *State, ended bool) {
-	s.fire(i, st, ended)
-	s.finish(i, st)
-}
-
 // running returns the trigger of a sequence that has its turn, or none.
 func (s *Strategy) running(nd *node, st *State) int {
 	for _, sub := range nd.subs {
@@ -194,7 +185,7 @@ func (s *Strategy) running(nd *node, st *State) int {
 	return none
 }
 
-// finish sets the finished bit of trigger i and forgets what it counted.
+// finish sets the finished bit of trigger i and forgets what it and those below counted.
 func (s *Strategy) finish(i int, st *State) {
 	s.clear(i, st)
 	st.set(i)

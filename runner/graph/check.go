@@ -58,6 +58,16 @@ func (c *compiler) checkLeaf(l *leaf) error {
 		if urn := window.GetSpec().GetUrn(); urn != urnGlobalWindow {
 			return fmt.Errorf("its output has windows of %q, want %q", urn, urnGlobalWindow)
 		}
+	case testStreamLeaf:
+		if err := c.coders.check(l.test.GetCoderId()); err != nil {
+			return err
+		}
+		for _, out := range l.outputs {
+			if w := c.coders.byID[c.windowCoder(out.collection)]; w.GetSpec().GetUrn() != urnGlobalWindow {
+				return fmt.Errorf("its output has windows of %q, want %q", w.GetSpec().GetUrn(), urnGlobalWindow)
+			}
+		}
+		return nil
 	case groupLeaf:
 		if err := c.checkGroup(l); err != nil {
 			return err

@@ -40,7 +40,7 @@ func checkPlan(t reporter, plan *Plan) {
 				backward = append(backward, edge{e, to})
 			}
 		}
-		if (s.Input == nil) != (s.Kind == Impulse) {
+		if (s.Input == nil) != (s.Kind == Impulse || s.Kind == TestStream) {
 			t.Errorf("stage %s: kind %s, input %v", s.ID, s.Kind, s.Input)
 		}
 		if s.Input != nil {

@@ -30,6 +30,12 @@ func (c *compiler) testElementCoder(id string) string {
 	return c.coders.wire(id)
 }
 
+// isGoCustom says that the coder is one of the Go SDK's own. It writes them with
+// their length already, although a TestStream's payload names the coder inside.
+func (c *compiler) isGoCustom(id string) bool {
+	return c.coders.byID[id].GetSpec().GetUrn() == "beam:go:coder:custom:v1"
+}
+
 // testEvents reads the script of a TestStream stage whose outputs have their places.
 func (c *compiler) testEvents(d *draft) ([]TestEvent, error) {
 	l := d.leaves[0]
@@ -94,7 +100,7 @@ func (c *compiler) testElement(l *leaf, el *pipepb.TestStreamPayload_Timestamped
 	value := el.GetEncodedElement()
 	b := coders.AppendHeader(nil, el.GetTimestamp(), nil, 1, []byte{coders.PaneNoFiring})
 	switch {
-	case c.coders.same(wire, id):
+	case c.coders.same(wire, id), c.isGoCustom(id):
 	case c.coders.isKV(wire):
 		k, _ := c.coders.parts(id)
 		scan, err := coders.Compile(c.coders.byID, k)
