@@ -42,7 +42,6 @@ func Bench(b *testing.B, open statebackend.Opener) {
 	var key, dst []byte
 	pick := rand.New(rand.NewPCG(1, 2))
 	get := func(b *testing.B, base uint64, want bool) {
-		b.ReportAllocs()
 		for b.Loop() {
 			var found bool
 			key = benchKey(key, base+pick.Uint64N(benchKeys))
@@ -51,10 +50,15 @@ func Bench(b *testing.B, open statebackend.Opener) {
 			}
 		}
 	}
-	b.Run("GetHit", func(b *testing.B) { get(b, 0, true) })
-	b.Run("GetMiss", func(b *testing.B) { get(b, benchKeys, false) })
-	b.Run("MultiGet100", func(b *testing.B) {
-		b.ReportAllocs()
+	bench := func(name string, entries int, fn func(b *testing.B)) {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			perEntry(b, entries, func() { fn(b) })
+		})
+	}
+	bench("GetHit", 1, func(b *testing.B) { get(b, 0, true) })
+	bench("GetMiss", 1, func(b *testing.B) { get(b, benchKeys, false) })
+	bench("MultiGet", 100, func(b *testing.B) {
 		keys := make([][]byte, 100)
 		for b.Loop() {
 			for i := range keys {
@@ -63,45 +67,32 @@ func Bench(b *testing.B, open statebackend.Opener) {
 			_, err := s.MultiGet(keys)
 			must(b, err)
 		}
-		perEntry(b, len(keys))
 	})
-	b.Run("Scan", func(b *testing.B) {
-		b.ReportAllocs()
+	bench("Scan", 100_000, func(b *testing.B) {
 		for b.Loop() {
 			n := 0
 			must(b, s.Scan(nil, nil, func(_, _ []byte) bool { n++; return n < 100_000 }))
 		}
-		perEntry(b, 100_000)
 	})
-	b.Run("ScanOne", func(b *testing.B) {
-		b.ReportAllocs()
+	bench("ScanFirst", 1, func(b *testing.B) {
 		for b.Loop() {
 			key = benchKey(key, pick.Uint64N(benchKeys))
 			must(b, s.Scan(key, nil, func(_, _ []byte) bool { return false }))
 		}
 	})
-	b.Run("PutSynced1000", func(b *testing.B) {
-		b.ReportAllocs()
+	put := func(b *testing.B, sync bool) {
 		for b.Loop() {
 			w.Reset()
 			for range benchBatch {
-				w.Put(benchKey(key, pick.Uint64N(benchKeys)), val)
+				key = benchKey(key, pick.Uint64N(benchKeys))
+				w.Put(key, val)
 			}
-			must(b, s.Write(w, true))
+			must(b, s.Write(w, sync))
 		}
-		perEntry(b, benchBatch)
-	})
-	b.Run("Put1000", func(b *testing.B) {
-		for b.Loop() {
-			w.Reset()
-			for range benchBatch {
-				w.Put(benchKey(key, pick.Uint64N(benchKeys)), val)
-			}
-			must(b, s.Write(w, false))
-		}
-		perEntry(b, benchBatch)
-	})
-	b.Run("DeleteRange", func(b *testing.B) {
+	}
+	bench("PutSynced", benchBatch, func(b *testing.B) { put(b, true) })
+	bench("PutUnsynced", benchBatch, func(b *testing.B) { put(b, false) })
+	bench("DeleteRange", 1, func(b *testing.B) {
 		for i := uint64(0); b.Loop(); i++ {
 			w.Reset()
 			w.DeleteRange(binary.BigEndian.AppendUint64(nil, i), binary.BigEndian.AppendUint64(nil, i+1))
@@ -109,13 +100,14 @@ func Bench(b *testing.B, open statebackend.Opener) {
 		}
 	})
 	copies := 0
-	b.Run("Checkpoint", func(b *testing.B) {
+	bench("Checkpoint", 1, func(b *testing.B) {
+		dir := b.TempDir()
 		for b.Loop() {
 			copies++
-			must(b, s.Checkpoint(filepath.Join(b.TempDir(), fmt.Sprint("copy", copies))))
+			must(b, s.Checkpoint(filepath.Join(dir, fmt.Sprint("copy", copies))))
 		}
 	})
-	b.Run("OpenClose", func(b *testing.B) {
+	bench("OpenCloseEphemeral", 1, func(b *testing.B) {
 		dir := filepath.Join(b.TempDir(), "other")
 		for b.Loop() {
 			s, err := open(dir, statebackend.Options{Ephemeral: true})
@@ -124,8 +116,4 @@ func Bench(b *testing.B, open statebackend.Opener) {
 		}
 	})
 	must(b, w.Close())
-}
-
-func perEntry(b *testing.B, n int) {
-	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(n), "ns/entry")
 }
