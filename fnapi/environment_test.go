@@ -73,7 +73,7 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "last words")
 		beam.Init()
 		ctx := grpcx.WriteWorkerID(context.Background(), flags["id"])
-		if err := harness.Main(ctx, flags["logging_endpoint"], flags["control_endpoint"]); err != nil {
+		if err := harness.MainWithOptions(ctx, flags["logging_endpoint"], flags["control_endpoint"], harness.Options{}); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}

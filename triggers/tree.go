@@ -224,8 +224,8 @@ func (s *Strategy) reset(i int, st *State) {
 }
 
 // initial returns what the slot of a trigger holds before its first element.
-func (nd *node) initial() int64 {
-	if nd.kind == delay {
+func (n *node) initial() int64 {
+	if n.kind == delay {
 		return idle
 	}
 	return 0
