@@ -1,6 +1,7 @@
 package triggers
 
 import (
+	"fmt"
 	"math"
 	"strings"
 	"testing"
@@ -319,6 +320,47 @@ func TestMergeIgnoresFinished(t *testing.T) {
 	}
 	if out := s.Decide(&dst, w, Now{}); !out.Fire {
 		t.Error("the other's element was lost")
+	}
+}
+
+// TestMergeIntoLive checks merges into a window that was there, as only window functions
+// of one's own have them: what has its turn after the end has not started, if elements
+// that merge into the window are still waiting for the end.
+func TestMergeIntoLive(t *testing.T) {
+	w := Window{Max: 9}
+	now := Now{Watermark: 10}
+	for text, want := range map[string]string{
+		"AfterEach(AfterWatermark(), AfterCount(1), AfterCount(2))":    "1 1 2",
+		"AfterWatermark(late=AfterEach(AfterCount(1), AfterCount(2)))": "1 1 2 1",
+	} {
+		s := mustCompile(t, text, &pipepb.WindowingStrategy{
+			MergeStatus: pipepb.MergeStatus_NEEDS_MERGE, AllowedLateness: 10,
+		})
+		var dst, from State
+		for range 2 {
+			s.Element(&dst, w, 1, now)
+			if out := s.Decide(&dst, w, now); !out.Fire || out.Finished {
+				t.Fatalf("%s: %+v", text, out)
+			}
+		}
+		s.Element(&from, Window{Max: 5}, 1, now)
+		s.Merge(&dst, []*State{&from}, w, now)
+		// The elements that come out, by panes.
+		var got []string
+		n := 1
+		for range 5 {
+			if out := s.Decide(&dst, w, now); out.Fire {
+				got = append(got, fmt.Sprint(n))
+				n = 0
+			}
+			if !s.Element(&dst, w, 1, now) {
+				break
+			}
+			n++
+		}
+		if got := strings.Join(got, " "); got != want {
+			t.Errorf("%s: panes of %s, want %s", text, got, want)
+		}
 	}
 }
 

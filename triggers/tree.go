@@ -141,7 +141,6 @@ func (s *Strategy) fireAtEnd(i int, st *State, ended bool) {
 		s.fireAgain(early, st, ended)
 	default:
 		s.reset(early, st)
-		s.reset(late, st)
 		st.set(nd.phase)
 		if late == none {
 			s.finish(i, st)
