@@ -109,7 +109,19 @@ func makeKVs(n int) func(context.Context, *Bundle) (*Result, error) {
 
 func newTestJob(t *testing.T, plan *graph.Plan, s *script) *Job {
 	t.Helper()
-	j, err := New(Config{Workers: s, Core: core.Config{BundleElements: 7}}, &JobInfo{ID: "job", Log: slog.New(slog.DiscardHandler)}, plan)
+	return newTestJobWith(t, plan, s, core.Config{BundleElements: 7})
+}
+
+// startFunc is Workers that all are what the function returns.
+type startFunc func() Worker
+
+func (f startFunc) Start(context.Context, *JobInfo, string, string, *pipepb.Environment) (Worker, error) {
+	return f(), nil
+}
+
+func newTestJobWith(t *testing.T, plan *graph.Plan, w Workers, cfg core.Config) *Job {
+	t.Helper()
+	j, err := New(Config{Workers: w, Core: cfg}, &JobInfo{ID: "job", Log: slog.New(slog.DiscardHandler)}, plan)
 	if err != nil {
 		t.Fatal(err)
 	}

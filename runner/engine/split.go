@@ -43,8 +43,7 @@ func (j *Job) askSplit(ctx context.Context, a core.AskSplit) {
 				return err
 			}
 			primary, residual, err := r.stage.cutClaim(r.blocks, resp)
-			if err != nil {
-				r.cancel(err)
+			if err != nil || residual == nil {
 				return err
 			}
 			r.blocks = primary
@@ -52,6 +51,9 @@ func (j *Job) askSplit(ctx context.Context, a core.AskSplit) {
 			return nil
 		})
 		if err != nil {
+			// The worker may have split all the same, and then the bundle leaves
+			// out what nobody else will do.
+			r.cancel(err)
 			j.info.Log.Debug("a bundle was not split", "bundle", r.id, "stage", r.stage.plan.Name, "error", err)
 		}
 		j.send(ev)
@@ -61,7 +63,8 @@ func (j *Job) askSplit(ctx context.Context, a core.AskSplit) {
 // cutClaim divides a claim as a split's response says: elements up to
 // last_primary_element and the primary roots stay, elements from
 // first_residual_element on and the residual roots go. (An element that was split
-// itself lies between the two.)
+// itself lies between the two.) A nil residual says that nothing was split off: the
+// Go SDK answers so when it is asked again after it has done its whole primary.
 func (r *stageRun) cutClaim(blocks []core.Block, resp *fnpb.ProcessBundleSplitResponse) (primary, residual []core.Block, err error) {
 	if n := len(resp.GetChannelSplits()); n != 1 {
 		return nil, nil, fmt.Errorf("%w: %d channel splits for one channel", errSplit, n)
@@ -72,6 +75,10 @@ func (r *stageRun) cutClaim(blocks []core.Block, resp *fnpb.ProcessBundleSplitRe
 	}
 	ch := resp.GetChannelSplits()[0]
 	keep, from := ch.GetLastPrimaryElement()+1, ch.GetFirstResidualElement()
+	roots := len(resp.GetPrimaryRoots()) + len(resp.GetResidualRoots())
+	if roots == 0 && from == keep && keep >= total {
+		return blocks, nil, nil
+	}
 	if keep < 0 || from < keep || from-keep > 1 || keep > total {
 		return nil, nil, fmt.Errorf("%w: primary up to %d, residual from %d, of %d elements", errSplit, keep-1, from, total)
 	}
