@@ -60,18 +60,21 @@ const needsDataflow = "A temp_location must be provided to correctly run TestOom
 // before what it says itself: a pipeline can log "--- PASS" and write half a
 // line, and is still not mistaken for it.
 func outcomeOf(test string, output []byte, processErr error) (Outcome, string) {
-	said := func(word string) bool {
-		return bytes.Contains(output, []byte("\x16--- "+word+": "+test+" ("))
+	said := func(word string) (before []byte, found bool) {
+		before, _, found = bytes.Cut(output, []byte("\x16--- "+word+": "+test+" ("))
+		return before, found
 	}
+	_, passed := said("PASS")
+	beforeSkip, skipped := said("SKIP")
 	switch {
 	case processErr != nil && bytes.Contains(output, []byte(needsDataflow)):
 		return Skipped, "only Dataflow writes the heap dumps that this test looks for"
 	case processErr != nil:
 		return Failed, processErr.Error()
-	case said("PASS"):
+	case passed:
 		return Passed, ""
-	case said("SKIP"):
-		return Skipped, ""
+	case skipped:
+		return Skipped, strings.TrimSpace(tail(beforeSkip, 1))
 	default:
 		return Failed, "the process ended well, but did not say that the test passed"
 	}

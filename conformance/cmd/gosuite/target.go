@@ -33,8 +33,10 @@ func startTarget(ctx context.Context, cfg config, b *builder, setup Setup, workD
 	case modeEndpoint:
 		return &target{flags: served(setup.Endpoint), alive: none, stop: func() {}}, nil
 	case modeEmbedded:
+		// The environment matters to the tests alone: TestParDoBundleFinalizer
+		// skips itself unless its DoFns run in the test's own process.
 		return &target{
-			flags: []string{"--runner=summerbeam", "--summerbeam_store=" + setup.Store},
+			flags: []string{"--runner=summerbeam", "--environment_type=LOOPBACK", "--summerbeam_store=" + setup.Store},
 			alive: none, stop: func() {},
 		}, nil
 	case modePrism:
