@@ -125,7 +125,9 @@ func (w *slowWorker) Run(ctx context.Context, b *Bundle) (*Result, error) {
 			return nil, err
 		}
 		data = data[n:]
-		time.Sleep(10 * time.Millisecond)
+		if e.Timestamp < slowElements {
+			time.Sleep(30 * time.Millisecond)
+		}
 		w.mu.Lock()
 		w.done[string(e.Value)]++
 		s.at++
@@ -145,6 +147,9 @@ func (w *slowWorker) Split(_ context.Context, id string, fraction float64, _ int
 	w.splits++
 	return channelSplit(at-1, at), nil
 }
+
+// slowElements is how many elements, the first, take their time.
+const slowElements = 25
 
 // TestStragglersAreSplit: one bundle has all the slow elements; the idle slots get
 // their share of it, and every element is done once.
@@ -178,8 +183,7 @@ func TestStragglersAreSplit(t *testing.T) {
 	if w.splits == 0 {
 		t.Error("nothing was split")
 	}
-	// One slot alone would need n times 10 ms.
-	if took > n*10*time.Millisecond*7/10 {
+	if alone := slowElements * 30 * time.Millisecond; took > alone*7/10 {
 		t.Errorf("took %v, %d splits: the slots stood idle", took, w.splits)
 	}
 }
