@@ -121,6 +121,20 @@ func (m *memory) share(divisor, least, most int64) int64 {
 	return min(max(m.budget.limit/divisor, least), most)
 }
 
+// spilled and freed count the bytes on disk.
+func (m *memory) spilled(n int64) {
+	if m != nil {
+		m.disk.Add(n)
+		m.written.Add(n)
+	}
+}
+
+func (m *memory) freed(n int64) {
+	if m != nil {
+		m.disk.Add(-n)
+	}
+}
+
 // close gives back all that the job has left.
 func (m *memory) close() {
 	if m == nil {
