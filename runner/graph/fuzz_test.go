@@ -42,6 +42,7 @@ func FuzzCompile(f *testing.F) {
 	}
 	addSeed(f, build(f, primitives.CoGBK))
 	addSeed(f, build(f, primitives.WindowSums_Lifted))
+	addSeed(f, build(f, primitives.TestStreamToGBK))
 	f.Fuzz(func(t *testing.T, data, ops []byte) {
 		p := &pipepb.Pipeline{}
 		if err := proto.Unmarshal(data, p); err != nil {
