@@ -20,6 +20,7 @@ bin/wordcount --runner=summerbeam --input="$input" --output="$out/embedded.txt" 
 
 say "2. Served: summerbeam serve, and wordcount --endpoint=..."
 start_server "$out/server.log" --data_dir="$out/data"
+tail -n +1 -f --pid="$SERVER_PID" "$out/server.log" > >(grep --line-buffered -E 'msg=(serving|progress|"job )' >&2) &
 bin/wordcount --runner=universal --endpoint="$ENDPOINT" --environment_type=LOOPBACK \
     --input="$input" --output="$out/served.txt" | tee "$out/served.top"
 stop_server

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
+	beamlog "github.com/apache/beam/sdks/v2/go/pkg/beam/log"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/x/beamx"
 	// Makes --runner=summerbeam known. The other runners come with beamx.
 	_ "github.com/summerbeam/summerbeam/runner/beamrunner"
@@ -36,6 +37,9 @@ func main() {
 	// Init does not return in a worker.
 	flag.Parse()
 	beam.Init()
+
+	// textio logs a line for each file it reads, and there may be thousands.
+	beamlog.SetLogger(&beamlog.Standard{Level: beamlog.SevWarn})
 
 	if err := run(context.Background()); err != nil {
 		log.Fatalf("wordcount: %v", err)
