@@ -40,15 +40,15 @@ type Config struct {
 	// Store is the state backend, "rocksdb" or "pebble". Empty: the best that is
 	// compiled in.
 	Store string
-	// MemoryBytes is what the stores' caches and buffers are sized by. 0: 512 MiB.
+	// MemoryBytes bounds the data that all jobs together hold in memory on its way
+	// from stage to stage; what is more goes to files under DataDir. The stores' caches
+	// and buffers, which come on top, are sized by it. 0: 512 MiB.
 	MemoryBytes int64
 	// Log gets everything. nil: slog's default logger.
 	Log *slog.Logger
 	// Engine tunes bundles, shards and epochs; its workers and store are set here.
 	Engine engine.Config
 }
-
-const defaultMemory = 512 << 20
 
 // jobs makes executions: it is what the job service and RunEmbedded share.
 type jobs struct {
@@ -66,7 +66,10 @@ func newJobs(cfg Config) (*jobs, error) {
 		cfg.Log = slog.Default()
 	}
 	if cfg.MemoryBytes <= 0 {
-		cfg.MemoryBytes = defaultMemory
+		cfg.MemoryBytes = engine.DefaultMemory
+	}
+	if cfg.Engine.Memory == nil {
+		cfg.Engine.Memory = engine.NewBudget(cfg.MemoryBytes)
 	}
 	if cfg.Store == "" {
 		cfg.Store = stores.Default()
@@ -113,6 +116,7 @@ func (j *jobs) Prepare(info *engine.JobInfo, p *pipepb.Pipeline) (job.Execution,
 	dir := filepath.Join(j.dir, "jobs", info.ID)
 	cfg := j.cfg.Engine
 	cfg.Workers = j.workers
+	cfg.SpillDir = filepath.Join(j.dir, "spill", info.ID)
 	cfg.OpenStore = func() (statebackend.Store, error) {
 		if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
 			return nil, fmt.Errorf("job %s: its store: %w", info.ID, err)

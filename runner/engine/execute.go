@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"runtime/debug"
-	"sync"
 	"time"
 
 	fnpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/fnexecution_v1"
@@ -61,7 +59,7 @@ func (j *Job) startBundle(ctx context.Context, a core.RunBundle) {
 			ev = core.BundleFailed{
 				Bundle: a.Bundle, Err: err,
 				WorkerLost: errors.Is(err, ErrWorkerLost),
-				Fatal:      errors.Is(err, errCoder) || errors.Is(err, errSplit) || errors.Is(err, errPanic) || errors.Is(err, errStart),
+				Fatal:      errors.Is(err, errCoder) || errors.Is(err, errSpill) || errors.Is(err, errSplit) || errors.Is(err, errPanic) || errors.Is(err, errStart),
 			}
 		}
 		// See askSplit: an answer on its way goes first.
@@ -79,23 +77,38 @@ var errStart = errors.New("no worker")
 // runBundle runs a bundle to its end and gathers its effects.
 func (j *Job) runBundle(ctx context.Context, a core.RunBundle, r *runningBundle) (core.Event, error) {
 	fin := core.BundleFinished{Bundle: a.Bundle}
-	out := newOutputs(r.stage.routes)
+	out := newOutputs(r.stage, j.limits(), j.keep)
+	applied := false
+	defer func() {
+		if !applied {
+			out.drop()
+		}
+	}()
 	switch r.stage.plan.Kind {
 	case graph.TestStream:
 		for _, b := range a.Blocks {
 			ev := &r.stage.plan.TestEvents[b.Payload.(int)]
 			for _, e := range ev.Elements {
-				out.add(ev.Output, e)
+				if err := out.add(ev.Output, e); err != nil {
+					return nil, err
+				}
 			}
 		}
 	case graph.Impulse:
 		for i := range r.stage.routes.outputs {
-			out.add(i, impulse())
+			if err := out.add(i, impulse()); err != nil {
+				return nil, err
+			}
 		}
 	case graph.Forward:
-		for data := range render(a.Blocks) {
+		for data, err := range render(a.Blocks) {
+			if err != nil {
+				return nil, err
+			}
 			for i := range r.stage.routes.outputs {
-				out.add(i, data)
+				if err := out.add(i, data); err != nil {
+					return nil, err
+				}
 			}
 		}
 	case graph.SDK:
@@ -108,12 +121,9 @@ func (j *Job) runBundle(ctx context.Context, a core.RunBundle, r *runningBundle)
 		}
 		fin.Finalize = res.Finalize
 	}
-	lim := limits{blockBytes: j.cfg.BlockBytes, blockElements: j.cfg.BlockElements}
-	for i := range r.stage.routes.outputs {
-		var err error
-		if fin.Outputs, err = routeOutput(fin.Outputs, i, &r.stage.routes.outputs[i], out.chunks[i], lim); err != nil {
-			return nil, err
-		}
+	var err error
+	if fin.Outputs, err = out.finish(); err != nil {
+		return nil, err
 	}
 	if r.state.shard != nil {
 		if l := r.state.staged(); len(l.cells) > 0 {
@@ -121,9 +131,14 @@ func (j *Job) runBundle(ctx context.Context, a core.RunBundle, r *runningBundle)
 		}
 	}
 	// The last step that can fail: from here on the bundle is as good as applied.
-	var err error
-	fin.Timers, err = r.timers.settle()
-	return fin, err
+	if fin.Timers, err = r.timers.settle(); err != nil {
+		return nil, err
+	}
+	for i := range fin.Residuals {
+		j.keep.hold(&fin.Residuals[i].Block)
+	}
+	applied = true
+	return fin, nil
 }
 
 // impulse is the one element of an Impulse: no bytes, in the global window.
@@ -141,19 +156,15 @@ func (j *Job) runOnWorker(ctx context.Context, a core.RunBundle, r *runningBundl
 		}
 		return nil, fmt.Errorf("%w: %w", errStart, err)
 	}
+	in := &claimReader{keep: j.keep, blocks: a.Blocks}
+	defer in.close()
 	r.at.Store(&w)
 	res, err := w.Run(ctx, &Bundle{
 		ID: r.id, Stage: r.stage.plan.Name,
 		Descriptor: r.stage.plan.Descriptor,
 		Source:     r.stage.plan.Input.Source,
 		Elements:   r.elements,
-		Input: func(yield func([]byte, error) bool) {
-			for data := range render(a.Blocks) {
-				if !yield(data, nil) {
-					return
-				}
-			}
-		},
+		Input:         in.read,
 		Timers:        r.timers.fire(),
 		TimerFamilies: r.stage.families,
 		Output:        out.take,
@@ -169,53 +180,6 @@ func (j *Job) runOnWorker(ctx context.Context, a core.RunBundle, r *runningBundl
 	}
 	r.ranOn, r.metrics = w, res.Metrics
 	return res, nil
-}
-
-// render yields the bytes of a claim's blocks.
-func render(blocks []core.Block) iter.Seq[[]byte] {
-	return func(yield func([]byte) bool) {
-		for i := range blocks {
-			var data []byte
-			switch p := blocks[i].Payload.(type) {
-			case []byte:
-				data = p
-			case *groupChunk:
-				data = p.render()
-			}
-			if len(data) > 0 && !yield(data) {
-				return
-			}
-		}
-	}
-}
-
-// outputs gathers what a bundle writes, chunk by chunk and untouched: the bytes are
-// walked when the bundle has ended, not on the goroutine that reads from the
-// worker, which serves other bundles too.
-type outputs struct {
-	routes *routes
-
-	chunksMu sync.Mutex
-	chunks   [][][]byte // by output
-}
-
-func newOutputs(r *routes) *outputs {
-	return &outputs{routes: r, chunks: make([][][]byte, len(r.outputs))}
-}
-
-func (o *outputs) take(sink string, data []byte) error {
-	i, ok := o.routes.bySink[sink]
-	if !ok {
-		return fmt.Errorf("output for %q, which is no sink of the bundle's descriptor", sink)
-	}
-	o.add(i, data)
-	return nil
-}
-
-func (o *outputs) add(output int, data []byte) {
-	o.chunksMu.Lock()
-	defer o.chunksMu.Unlock()
-	o.chunks[output] = append(o.chunks[output], data)
 }
 
 // residuals makes blocks of what a splittable root left for later.
@@ -281,5 +245,5 @@ func (j *Job) report() {
 	}
 	p.reported = p.bundles
 	j.info.Log.Info("progress", "bundles", p.bundles, "elements", p.elements, "running", len(j.running),
-		"elapsed", time.Since(j.started).Round(time.Millisecond))
+		"elapsed", time.Since(j.started).Round(time.Millisecond), "memory", j.keep.mem.usage())
 }

@@ -96,7 +96,10 @@ func (g *grouper) collect(blocks []core.Block) (*grouped, error) {
 	table := newGroupTable(elements)
 	var e coders.Element
 	for _, b := range blocks {
-		data := b.Payload.([]byte)
+		data, err := payloadBytes(b.Payload)
+		if err != nil {
+			return nil, err
+		}
 		at := uint32(len(gr.blocks))
 		gr.blocks = append(gr.blocks, data)
 		for off := 0; off < len(data); {

@@ -74,7 +74,10 @@ func testGrouper(t fataler, coder string, ws *pipepb.WindowingStrategy, lim limi
 func groupsOf(t fataler, g *grouper, blocks []core.Block) []string {
 	t.Helper()
 	var out []string
-	for data := range render(blocks) {
+	for data, err := range render(blocks) {
+		if err != nil {
+			t.Fatalf("render: %v", err)
+		}
 		for len(data) > 0 {
 			ts, err := coders.ReadTimestamp(data)
 			if err != nil {

@@ -20,7 +20,9 @@ func (j *Job) startGrouping(a core.GroupShard) {
 	if st.trigger == nil {
 		go func() {
 			ev.Err = guard(func() (err error) {
-				ev.Blocks, err = st.grouper.group(a.Blocks)
+				if ev.Blocks, err = st.grouper.group(a.Blocks); err == nil {
+					j.keep.drop(a.Blocks)
+				}
 				return err
 			})
 			j.send(ev)
@@ -35,6 +37,10 @@ func (j *Job) startGrouping(a core.GroupShard) {
 				return err
 			}
 			ev.Timers = t.settle()
+			for i := range ev.Blocks {
+				j.keep.hold(&ev.Blocks[i])
+			}
+			j.keep.drop(a.Blocks)
 			ev.StateBytes = t.staged.bytes
 			return nil
 		})

@@ -29,14 +29,29 @@ type Config struct {
 	OpenStore func() (statebackend.Store, error)
 	// Workers starts workers.
 	Workers Workers
+	// MemoryBytes bounds the data held in memory (default DefaultMemory). Memory, if
+	// set, is used in its place: a budget that several jobs share.
+	MemoryBytes int64
+	Memory      *Budget
+	// SpillDir is the directory for what doesn't fit: made when it is needed, removed
+	// with the job. Empty: a temporary one.
+	SpillDir string
+
+	files fileSystem // of SpillDir; nil: the operating system's
 }
 
 func (c Config) withDefaults() Config {
 	if c.Core.BundleElements <= 0 {
 		c.Core.BundleElements = 10_000
 	}
+	if c.Memory == nil {
+		c.Memory = NewBudget(c.MemoryBytes)
+	}
+	if c.files == nil {
+		c.files = osFiles{}
+	}
 	if c.BlockBytes <= 0 {
-		c.BlockBytes = 256 << 10
+		c.BlockBytes = int(min(256<<10, max(1<<10, c.Memory.Limit()/256)))
 	}
 	if c.BlockElements <= 0 {
 		c.BlockElements = c.Core.BundleElements
@@ -62,6 +77,7 @@ type Job struct {
 	events  chan core.Event
 	metrics monitoring.Job
 	store   jobStore
+	keep    *keeper
 
 	// The loop's own: no other goroutine touches these.
 	running  map[core.BundleID]*runningBundle
@@ -120,7 +136,9 @@ func New(cfg Config, info *JobInfo, plan *graph.Plan) (*Job, error) {
 		grouping: make(map[core.BundleID]*groupRun),
 	}
 	j.store.open = cfg.OpenStore
-	lim := limits{blockBytes: cfg.BlockBytes, blockElements: cfg.BlockElements}
+	mem := newMemory(cfg.Memory)
+	j.keep = &keeper{mem: mem, disk: newSegments(cfg.SpillDir, cfg.files, mem, func(stage int) string { return plan.Stages[stage].ID })}
+	lim := j.limits()
 	for _, s := range plan.Stages {
 		st, err := newStageRun(plan, s, cfg.Core.Shards, lim)
 		if err != nil {
@@ -133,6 +151,13 @@ func New(cfg Config, info *JobInfo, plan *graph.Plan) (*Job, error) {
 	}
 	return j, nil
 }
+
+func (j *Job) limits() limits {
+	return limits{blockBytes: j.cfg.BlockBytes, blockElements: j.cfg.BlockElements}
+}
+
+// Memory returns what the job holds. Safe for concurrent use.
+func (j *Job) Memory() Usage { return j.keep.mem.usage() }
 
 // Metrics returns what is known so far. Safe for concurrent use.
 func (j *Job) Metrics() (attempted, committed []*pipepb.MonitoringInfo) {
@@ -152,6 +177,10 @@ func (j *Job) Run(ctx context.Context) error {
 	if cerr := j.store.close(); cerr != nil && err == nil {
 		err = fmt.Errorf("job %s: closing its store: %w", j.info.ID, cerr)
 	}
+	if cerr := j.keep.disk.close(); cerr != nil && err == nil {
+		err = fmt.Errorf("job %s: removing what it had spilled: %w", j.info.ID, cerr)
+	}
+	j.keep.mem.close()
 	return err
 }
 
@@ -215,6 +244,7 @@ func (j *Job) do(ctx context.Context, a core.Action) {
 		// Only here, so that committed metrics count what is applied and no more.
 		j.noteMetrics(r, j.metrics.BundleDone(r.id, r.metrics))
 		j.progress.applied(r)
+		j.keep.drop(r.blocks)
 	case core.Abort:
 		if r := j.running[a.Bundle]; r != nil {
 			r.cancel(a.Cause)

@@ -31,6 +31,10 @@ type targetRoute struct {
 	single bool
 	// side: the reader is a side input, which wants large blocks.
 	side bool
+	// stage is the reader; waits says that it looks at nothing before its input is
+	// complete, so that the disk is no bad place for it.
+	stage int
+	waits bool
 }
 
 func compileRoutes(plan *graph.Plan, s *graph.Stage, shards int) (*routes, error) {
@@ -43,11 +47,12 @@ func compileRoutes(plan *graph.Plan, s *graph.Stage, shards int) (*routes, error
 		or := outputRoute{collection: o.Collection, scan: scan}
 		for _, t := range o.To {
 			if t.SideInput >= 0 {
-				or.targets = append(or.targets, targetRoute{side: true})
+				or.targets = append(or.targets, targetRoute{side: true, stage: t.Stage, waits: true})
 				continue
 			}
 			reader := plan.Stages[t.Stage]
-			tr := targetRoute{single: reader.Splittable}
+			tr := targetRoute{single: reader.Splittable, stage: t.Stage}
+			tr.waits = reader.Input.Grouping != nil && !reader.Input.Grouping.Triggered
 			if reader.Input.Keyed {
 				tr.shards = shards
 			}
@@ -71,53 +76,110 @@ type limits struct {
 // write them again.
 var errCoder = errors.New("the data does not fit its coder")
 
-// routeOutput walks what a bundle wrote to one output and appends the blocks for
-// all its readers. Chunks may break inside an element.
+// routeOutput routes a whole output that is in memory.
 func routeOutput(dst []core.Routed, output int, r *outputRoute, chunks [][]byte, lim limits) ([]core.Routed, error) {
-	if len(r.targets) == 0 {
-		return dst, nil
-	}
 	total := 0
 	for _, c := range chunks {
 		total += len(c)
 	}
-	cutters := make([]cutter, len(r.targets))
-	for i, t := range r.targets {
-		cutters[i] = newCutter(output, i, t, lim, total)
+	t := newRouter(output, r, lim, nil, total)
+	t.out = dst
+	for _, c := range chunks {
+		if err := t.feed(c); err != nil {
+			return nil, err
+		}
+	}
+	if err := t.end(); err != nil {
+		return nil, err
+	}
+	return t.out, nil
+}
+
+// router walks what a bundle writes to one output and makes the blocks for all its
+// readers. It takes the bytes chunk by chunk, so that a bundle's output need not be
+// in memory at once. Chunks may break inside an element.
+type router struct {
+	r       *outputRoute
+	keep    *keeper
+	cutters []cutter
+	// carry is the element that the last chunk broke off in. owned says that its
+	// array is the router's, to be appended to.
+	carry []byte
+	owned bool
+	out   []core.Routed
+}
+
+// newRouter makes a router. total is the size of the output, as far as is known.
+func newRouter(output int, r *outputRoute, lim limits, keep *keeper, total int) *router {
+	t := &router{r: r, keep: keep, cutters: make([]cutter, len(r.targets))}
+	for i, to := range r.targets {
+		t.cutters[i] = newCutter(output, i, to, lim, keep, total)
+	}
+	return t
+}
+
+// feed takes the next chunk, which is the router's from then on.
+func (t *router) feed(data []byte) error {
+	if len(t.cutters) == 0 {
+		return nil
+	}
+	owned := false
+	if len(t.carry) > 0 {
+		if !t.owned {
+			t.carry = t.carry[:len(t.carry):len(t.carry)]
+		}
+		data, t.carry, owned = append(t.carry, data...), nil, true
 	}
 	var e coders.Element
-	var carry []byte
-	for _, data := range chunks {
-		if len(carry) > 0 {
-			data = append(carry, data...)
-			carry = nil
+	var err error
+	for off := 0; off < len(data); {
+		n, serr := t.r.scan.Next(data[off:], &e)
+		if errors.Is(serr, coders.ErrShort) {
+			t.carry, t.owned = data[off:], owned
+			data = data[:off]
+			break
 		}
-		for off := 0; off < len(data); {
-			n, err := r.scan.Next(data[off:], &e)
-			if errors.Is(err, coders.ErrShort) {
-				carry = data[off:len(data):len(data)]
-				data = data[:off]
-				break
-			}
-			if err != nil {
-				return nil, fmt.Errorf("collection %s: %w: %w", r.collection, errCoder, err)
-			}
-			for i := range cutters {
-				dst = cutters[i].add(dst, data, off, n, &e)
-			}
-			off += n
+		if serr != nil {
+			return fmt.Errorf("collection %s: %w: %w", t.r.collection, errCoder, serr)
 		}
-		for i := range cutters {
-			dst = cutters[i].endChunk(dst, data)
+		for i := range t.cutters {
+			if t.out, err = t.cutters[i].add(t.out, data, off, n, &e); err != nil {
+				return err
+			}
+		}
+		off += n
+	}
+	for i := range t.cutters {
+		if t.out, err = t.cutters[i].endChunk(t.out, data); err != nil {
+			return err
 		}
 	}
-	if len(carry) > 0 {
-		return nil, fmt.Errorf("collection %s: %w: it ends inside an element (%d bytes left)", r.collection, errCoder, len(carry))
+	return nil
+}
+
+// end makes blocks of what is left; the output is complete, and in out.
+func (t *router) end() error {
+	if len(t.carry) > 0 {
+		return fmt.Errorf("collection %s: %w: it ends inside an element (%d bytes left)", t.r.collection, errCoder, len(t.carry))
 	}
-	for i := range cutters {
-		dst = cutters[i].end(dst)
+	var err error
+	for i := range t.cutters {
+		if t.out, err = t.cutters[i].end(t.out); err != nil {
+			return err
+		}
 	}
-	return dst, nil
+	return nil
+}
+
+// drop lets go of everything: the bundle has failed.
+func (t *router) drop() {
+	for i := range t.out {
+		t.keep.drop([]core.Block{t.out[i].Block})
+	}
+	for i := range t.cutters {
+		t.cutters[i].drop()
+	}
+	t.out, t.carry = nil, nil
 }
 
 // cutter makes one reader's blocks. For readers without a key a block is a part
@@ -126,6 +188,7 @@ type cutter struct {
 	output, target int
 	t              targetRoute
 	lim            limits
+	keep           *keeper
 
 	// Not keyed: the open block is data[from:to] of the present chunk.
 	from, to int
@@ -155,11 +218,12 @@ func (s *span) add(ts int64) {
 
 type shardBlock struct {
 	span
-	buf []byte
+	buf  []byte
+	room int // the size of buf that memOutputs counts
 }
 
-func newCutter(output, target int, t targetRoute, lim limits, total int) cutter {
-	c := cutter{output: output, target: target, t: t, lim: lim, next: 1}
+func newCutter(output, target int, t targetRoute, lim limits, keep *keeper, total int) cutter {
+	c := cutter{output: output, target: target, t: t, lim: lim, keep: keep, next: 1}
 	if t.side {
 		c.next = lim.blockElements
 	}
@@ -171,19 +235,24 @@ func newCutter(output, target int, t targetRoute, lim limits, total int) cutter 
 	return c
 }
 
-func (c *cutter) add(dst []core.Routed, data []byte, off, n int, e *coders.Element) []core.Routed {
+func (c *cutter) add(dst []core.Routed, data []byte, off, n int, e *coders.Element) ([]core.Routed, error) {
 	if c.shards != nil {
 		i := shardOf(keyGroup(keyHash(e.Key)), len(c.shards))
 		b := &c.shards[i]
-		if len(b.buf) > 0 && (len(b.buf)+n > c.lim.blockBytes || b.count >= c.lim.blockElements) {
-			dst = c.cutShard(dst, i)
+		if b.count > 0 && (len(b.buf)+n > c.lim.blockBytes || b.count >= c.lim.blockElements) {
+			var err error
+			if dst, err = c.cutShard(dst, i); err != nil {
+				return dst, err
+			}
 		}
 		if b.buf == nil {
-			b.buf = make([]byte, 0, max(c.room, n))
+			b.room = max(c.room, n)
+			b.buf = make([]byte, 0, b.room)
+			c.keep.count(memOutputs, int64(b.room))
 		}
 		b.buf = append(b.buf, data[off:off+n]...)
 		b.add(e.Timestamp)
-		return dst
+		return dst, nil
 	}
 	if c.open.count == 0 {
 		c.from = off
@@ -191,45 +260,79 @@ func (c *cutter) add(dst []core.Routed, data []byte, off, n int, e *coders.Eleme
 	c.open.add(e.Timestamp)
 	c.to = off + n
 	if c.t.single || c.open.count >= c.next || c.to-c.from >= c.lim.blockBytes {
-		dst = c.cut(dst, data)
+		return c.cut(dst, data)
 	}
-	return dst
+	return dst, nil
 }
 
-func (c *cutter) cut(dst []core.Routed, data []byte) []core.Routed {
+func (c *cutter) cut(dst []core.Routed, data []byte) ([]core.Routed, error) {
 	b := data[c.from:c.to:c.to]
+	payload, _, err := c.keep.keep(c.t.stage, b, c.t.waits)
+	if err != nil {
+		return dst, err
+	}
 	dst = append(dst, core.Routed{Output: c.output, Target: c.target, Block: core.Block{
-		Count: c.open.count, Bytes: int64(len(b)), Hold: c.open.hold, Payload: b,
+		Count: c.open.count, Bytes: int64(len(b)), Hold: c.open.hold, Payload: payload,
 	}})
 	c.open = span{}
 	if c.again {
 		c.next = min(2*c.next, c.lim.blockElements)
 	}
 	c.again = !c.again
-	return dst
+	return dst, nil
 }
 
-func (c *cutter) endChunk(dst []core.Routed, data []byte) []core.Routed {
+func (c *cutter) endChunk(dst []core.Routed, data []byte) ([]core.Routed, error) {
 	if c.shards == nil && c.open.count > 0 {
 		return c.cut(dst, data)
 	}
-	return dst
+	return dst, nil
 }
 
-func (c *cutter) cutShard(dst []core.Routed, i int) []core.Routed {
+func (c *cutter) cutShard(dst []core.Routed, i int) ([]core.Routed, error) {
 	b := &c.shards[i]
+	data := b.buf
+	if cap(data) > 2*len(data) {
+		data = append(make([]byte, 0, len(data)), data...) // it may be queued for long
+	}
+	payload, onDisk, err := c.keep.keep(c.t.stage, data, c.t.waits)
+	if err != nil {
+		return dst, err
+	}
 	dst = append(dst, core.Routed{Output: c.output, Target: c.target, Shard: i, Block: core.Block{
-		Count: b.count, Bytes: int64(len(b.buf)), Hold: b.hold, Payload: b.buf,
+		Count: b.count, Bytes: int64(len(data)), Hold: b.hold, Payload: payload,
 	}})
-	*b = shardBlock{}
-	return dst
+	b.span = span{}
+	if onDisk {
+		b.buf = b.buf[:0]
+		return dst, nil
+	}
+	c.letGo(b)
+	return dst, nil
 }
 
-func (c *cutter) end(dst []core.Routed) []core.Routed {
+// letGo forgets a shard's buffer: it is queued, or of no use.
+func (c *cutter) letGo(b *shardBlock) {
+	c.keep.count(memOutputs, -int64(b.room))
+	b.buf, b.room = nil, 0
+}
+
+func (c *cutter) end(dst []core.Routed) ([]core.Routed, error) {
 	for i := range c.shards {
 		if c.shards[i].count > 0 {
-			dst = c.cutShard(dst, i)
+			var err error
+			if dst, err = c.cutShard(dst, i); err != nil {
+				return dst, err
+			}
 		}
 	}
-	return dst
+	c.drop()
+	return dst, nil
+}
+
+// drop lets go of the open blocks.
+func (c *cutter) drop() {
+	for i := range c.shards {
+		c.letGo(&c.shards[i])
+	}
 }

@@ -57,7 +57,8 @@ func TestRouteKeepsEverything(t *testing.T) {
 		for _, o := range out {
 			count, hold := int64(0), int64(1<<62)
 			var e coders.Element
-			for b := o.Block.Payload.([]byte); len(b) > 0; {
+			b, _ := payloadBytes(o.Block.Payload)
+			for len(b) > 0 {
 				m, err := r.scan.Next(b, &e)
 				if err != nil {
 					t.Fatal(err)

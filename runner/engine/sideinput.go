@@ -18,7 +18,8 @@ import (
 type sideInput struct {
 	scan *coders.Windowed
 
-	blocks [][]byte // fixed once sealed is closed
+	keep   *keeper
+	blocks []core.Block // fixed once sealed is closed
 	sealed chan struct{}
 
 	iterable sideIndex // window -> elements
@@ -46,7 +47,7 @@ func newSideInput(plan *graph.Plan, s *graph.Stage, in *graph.SideInput) (*sideI
 }
 
 // add takes a block in; the driver calls it, before seal.
-func (s *sideInput) add(b core.Block) { s.blocks = append(s.blocks, b.Payload.([]byte)) }
+func (s *sideInput) add(b core.Block) { s.blocks = append(s.blocks, b) }
 
 func (s *sideInput) seal() { close(s.sealed) }
 
@@ -66,7 +67,11 @@ var errNotKV = errors.New("side input is not a collection of KVs, so it can't be
 // each walks the elements of all windows. whole is the element without its header.
 func (s *sideInput) each(fn func(window, whole []byte, e *coders.Element)) error {
 	var e coders.Element
-	for _, data := range s.blocks {
+	for _, b := range s.blocks {
+		data, err := payloadBytes(b.Payload)
+		if err != nil {
+			return err
+		}
 		for off := 0; off < len(data); {
 			n, err := s.scan.Next(data[off:], &e)
 			if err != nil {

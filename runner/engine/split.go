@@ -46,6 +46,7 @@ func (j *Job) askSplit(ctx context.Context, a core.AskSplit) {
 			if err != nil || residual == nil {
 				return err
 			}
+			j.keep.replace(r.blocks, primary, residual)
 			r.blocks = primary
 			ev.Refused, ev.Primary, ev.Residual = false, primary, residual
 			return nil
@@ -132,7 +133,10 @@ func (r *stageRun) cutBlock(b core.Block, n int64) (head, tail core.Block, err e
 		at := c.from + int(n)
 		return c.of.block(c.from, at), c.of.block(at, c.to), nil
 	}
-	data := b.Payload.([]byte)
+	data, err := payloadBytes(b.Payload)
+	if err != nil {
+		return head, tail, err
+	}
 	holds := [2]int64{math.MaxInt64, math.MaxInt64}
 	off, at := 0, 0
 	var e coders.Element
@@ -153,8 +157,9 @@ func (r *stageRun) cutBlock(b core.Block, n int64) (head, tail core.Block, err e
 	}
 	// A residual's hold is its watermark estimate, which its elements don't tell:
 	// no part may hold less than the whole did.
-	head = core.Block{Count: n, Bytes: int64(at), Hold: max(holds[0], b.Hold), Payload: data[:at:at]}
-	tail = core.Block{Count: b.Count - n, Bytes: int64(len(data) - at), Hold: max(holds[1], b.Hold), Payload: data[at:]}
+	head = core.Block{Count: n, Bytes: int64(at), Hold: max(holds[0], b.Hold)}
+	tail = core.Block{Count: b.Count - n, Bytes: int64(len(data) - at), Hold: max(holds[1], b.Hold)}
+	head.Payload, tail.Payload = cutPayload(b.Payload, data, at)
 	return head, tail, nil
 }
 

@@ -105,7 +105,10 @@ func (r *triggerRun) run(blocks []core.Block) ([]core.Block, error) {
 	var e coders.Element
 	g := r.grouper
 	for _, b := range blocks {
-		for data := range render([]core.Block{b}) {
+		for data, err := range render([]core.Block{b}) {
+			if err != nil {
+				return nil, err
+			}
 			for len(data) > 0 {
 				n, err := g.scan.Next(data, &e)
 				if err != nil {

@@ -1,0 +1,41 @@
+package engine
+
+import (
+	"io"
+	"os"
+)
+
+// fileSystem is what segment files need of one. Tests have one that breaks.
+type fileSystem interface {
+	// MakeDir makes a directory and those above it; TempDir makes one of its own.
+	MakeDir(dir string) error
+	TempDir() (string, error)
+	// Create makes a file that is not there yet, Open opens one again.
+	Create(path string) (file, error)
+	Open(path string) (file, error)
+	Remove(path string) error
+	RemoveAll(dir string) error
+}
+
+type file interface {
+	io.ReaderAt
+	io.WriterAt
+	io.Closer
+}
+
+// osFiles is the operating system's file system.
+type osFiles struct{}
+
+func (osFiles) MakeDir(dir string) error { return os.MkdirAll(dir, 0o700) }
+
+func (osFiles) TempDir() (string, error) { return os.MkdirTemp("", "summerbeam-spill-") }
+
+func (osFiles) Create(path string) (file, error) {
+	return os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+}
+
+func (osFiles) Open(path string) (file, error) { return os.OpenFile(path, os.O_RDWR, 0) }
+
+func (osFiles) Remove(path string) error { return os.Remove(path) }
+
+func (osFiles) RemoveAll(dir string) error { return os.RemoveAll(dir) }

@@ -1,0 +1,273 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"path/filepath"
+	"sync"
+)
+
+// errSpill marks an error of the segment files: a disk that is full or broken, or
+// data that isn't what was written. Another attempt of a bundle would not help.
+var errSpill = errors.New("spilling to disk")
+
+// segments are a job's files of what did not fit in memory: for each stage a row
+// of append-only files, of which one is written at a time. They are scratch:
+// nothing is synced, and what they hold ends with the job.
+//
+// What lies where is known in memory alone (a spilled is a place in a file and a
+// checksum), so the files have no format. A file whose bytes have all been let go
+// is deleted, or written from its start again if it is the one being written.
+type segments struct {
+	dir   string // empty: a temporary directory, made when first needed
+	fs    fileSystem
+	mem   *memory
+	names func(stage int) string // for files and errors
+
+	filesMu sync.Mutex
+	made    bool
+	current map[int]*segmentFile
+	// open are the files with a handle, least recently used first.
+	open  []*segmentFile
+	count int
+}
+
+// segmentFile is one file. filesMu guards its fields but for path and stage.
+type segmentFile struct {
+	path  string
+	stage int
+	// size is where the next write goes, live how many bytes are still needed.
+	size, live int64
+	// full files are not written any more; gone ones were deleted.
+	full, gone bool
+	handle     file
+	users      int // of handle
+}
+
+const (
+	// segmentBytes is where a file is full: space comes back to the disk file by file.
+	segmentBytes = 256 << 20
+	// maxHandles bounds the open files of a job. More are open for a moment if more
+	// are read and written at the same instant.
+	maxHandles = 32
+)
+
+// spilled is bytes on disk. It is immutable; free may be called once.
+type spilled struct {
+	in   *segments
+	file *segmentFile
+	off  int64
+	n    int
+	sum  uint32
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+func newSegments(dir string, fs fileSystem, mem *memory, names func(int) string) *segments {
+	return &segments{dir: dir, fs: fs, mem: mem, names: names, current: make(map[int]*segmentFile)}
+}
+
+// write puts data down for a stage; data is free when it returns. Writes of
+// several goroutines go on side by side: only the place is given out under the lock.
+func (s *segments) write(stage int, data []byte) (*spilled, error) {
+	n := int64(len(data))
+	f, off, err := s.reserve(stage, n)
+	if err != nil {
+		return nil, s.fail(stage, err)
+	}
+	_, err = f.handle.WriteAt(data, off)
+	s.release(f)
+	sp := &spilled{in: s, file: f, off: off, n: len(data), sum: crc32.Checksum(data, castagnoli)}
+	s.mem.spilled(n)
+	if err != nil {
+		sp.free()
+		return nil, s.fail(stage, err)
+	}
+	return sp, nil
+}
+
+func (s *segments) fail(stage int, err error) error {
+	return fmt.Errorf("stage %s: %w: its data exceeds the memory budget and can't be written to %s: %w (free some space there, or raise the memory budget)",
+		s.names(stage), errSpill, s.dir, err)
+}
+
+// reserve finds room for n bytes. The file's handle is the caller's until release.
+func (s *segments) reserve(stage int, n int64) (*segmentFile, int64, error) {
+	s.filesMu.Lock()
+	defer s.filesMu.Unlock()
+	f := s.current[stage]
+	if f == nil {
+		if err := s.makeDir(); err != nil {
+			return nil, 0, err
+		}
+		s.count++
+		f = &segmentFile{stage: stage, path: filepath.Join(s.dir, fmt.Sprintf("%s-%04d.segment", s.names(stage), s.count))}
+		h, err := s.fs.Create(f.path)
+		if err != nil {
+			return nil, 0, err
+		}
+		s.opened(f, h)
+		s.current[stage] = f
+	}
+	if err := s.acquire(f); err != nil {
+		return nil, 0, err
+	}
+	off := f.size
+	f.size += n
+	f.live += n
+	if f.size >= segmentBytes {
+		f.full = true
+		delete(s.current, stage)
+	}
+	return f, off, nil
+}
+
+func (s *segments) makeDir() error {
+	if s.made {
+		return nil
+	}
+	if s.dir != "" {
+		if err := s.fs.MakeDir(s.dir); err != nil {
+			return err
+		}
+	} else {
+		dir, err := s.fs.TempDir()
+		if err != nil {
+			return err
+		}
+		s.dir = dir
+	}
+	s.made = true
+	return nil
+}
+
+// acquire makes sure that f has a handle, which stays until release. filesMu is held.
+func (s *segments) acquire(f *segmentFile) error {
+	if f.handle == nil {
+		h, err := s.fs.Open(f.path)
+		if err != nil {
+			return err
+		}
+		s.opened(f, h)
+	} else if last := len(s.open) - 1; s.open[last] != f {
+		for i, o := range s.open {
+			if o == f {
+				copy(s.open[i:], s.open[i+1:])
+				s.open[last] = f
+				break
+			}
+		}
+	}
+	f.users++
+	return nil
+}
+
+// opened notes a new handle and closes the one that was idle longest, if they are many.
+func (s *segments) opened(f *segmentFile, h file) {
+	f.handle = h
+	s.open = append(s.open, f)
+	if len(s.open) <= maxHandles {
+		return
+	}
+	for _, o := range s.open {
+		if o.users == 0 && o != f {
+			s.closeHandle(o)
+			return
+		}
+	}
+}
+
+func (s *segments) closeHandle(f *segmentFile) {
+	for i, o := range s.open {
+		if o == f {
+			s.open = append(s.open[:i], s.open[i+1:]...)
+			break
+		}
+	}
+	_ = f.handle.Close() // Nothing to save: the file is scratch, and its bytes are checked when they are read.
+	f.handle = nil
+}
+
+func (s *segments) release(f *segmentFile) {
+	s.filesMu.Lock()
+	defer s.filesMu.Unlock()
+	f.users--
+	s.reclaim(f)
+}
+
+// reclaim takes back what nobody needs. filesMu is held.
+func (s *segments) reclaim(f *segmentFile) {
+	if f.live > 0 || f.users > 0 || f.gone {
+		return
+	}
+	if !f.full {
+		f.size = 0
+		return
+	}
+	f.gone = true
+	if f.handle != nil {
+		s.closeHandle(f)
+	}
+	_ = s.fs.Remove(f.path) // The directory goes with the job in any case.
+}
+
+// close deletes all files. Nothing may be in use any more.
+func (s *segments) close() error {
+	s.filesMu.Lock()
+	defer s.filesMu.Unlock()
+	for len(s.open) > 0 {
+		s.closeHandle(s.open[0])
+	}
+	if !s.made {
+		return nil
+	}
+	s.made = false
+	return s.fs.RemoveAll(s.dir)
+}
+
+// read returns the bytes, in memory of their own.
+func (p *spilled) read() ([]byte, error) {
+	b := make([]byte, p.n)
+	s := p.in
+	s.filesMu.Lock()
+	err := s.acquire(p.file)
+	s.filesMu.Unlock()
+	if err == nil {
+		var n int
+		n, err = p.file.handle.ReadAt(b, p.off)
+		s.release(p.file)
+		switch {
+		case n == len(b):
+			err = nil
+		case err == nil || err == io.EOF:
+			err = fmt.Errorf("it ends at %d: %w", p.off+int64(n), io.ErrUnexpectedEOF)
+		}
+	}
+	if err == nil && crc32.Checksum(b, castagnoli) != p.sum {
+		err = errors.New("the checksum is not that of what was written")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("stage %s: %w: reading back %d bytes at %d of %s: %w",
+			s.names(p.file.stage), errSpill, p.n, p.off, p.file.path, err)
+	}
+	return b, nil
+}
+
+// free says that nobody needs the bytes any more.
+func (p *spilled) free() {
+	s := p.in
+	s.mem.freed(int64(p.n))
+	s.filesMu.Lock()
+	defer s.filesMu.Unlock()
+	p.file.live -= int64(p.n)
+	s.reclaim(p.file)
+}
+
+// cut returns the two parts of p before and behind byte n of data, which is what p
+// holds. They take p's place: p itself must not be freed any more.
+func (p *spilled) cut(data []byte, n int) (head, tail *spilled) {
+	return &spilled{in: p.in, file: p.file, off: p.off, n: n, sum: crc32.Checksum(data[:n], castagnoli)},
+		&spilled{in: p.in, file: p.file, off: p.off + int64(n), n: p.n - n, sum: crc32.Checksum(data[n:], castagnoli)}
+}
