@@ -3,8 +3,10 @@ package graph
 import (
 	"slices"
 
+	fnpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/fnexecution_v1"
 	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
 	"github.com/summerbeam/summerbeam/internal/coders"
+	"google.golang.org/protobuf/proto"
 )
 
 // reporter is what testing.T and rapid.T have in common.
@@ -64,7 +66,7 @@ func checkPlan(t reporter, plan *Plan) {
 			ran[id]++
 		}
 		if s.Kind == SDK {
-			checkDescriptor(t, s)
+			checkDescriptor(t, plan, s)
 		}
 	}
 	compare := func(a, b edge) int {
@@ -111,7 +113,7 @@ func reachable(p *pipepb.Pipeline) map[string]bool {
 	return seen
 }
 
-func checkDescriptor(t reporter, s *Stage) {
+func checkDescriptor(t reporter, plan *Plan, s *Stage) {
 	t.Helper()
 	d := s.Descriptor
 	if d.GetId() != s.ID {
@@ -147,6 +149,26 @@ func checkDescriptor(t reporter, s *Stage) {
 			}
 		}
 	}
+	checkBoundary(t, s, s.Input.Source, "i0", coderText(plan.Coders, s.sourceCoder(), 0))
+	for _, in := range s.SideInputs {
+		checkBoundary(t, s, in.Transform, in.Local, coderText(plan.Coders, in.Coder, 0))
+	}
+	for _, timer := range s.Timers {
+		spec := payloadOf(t, d, timer.Transform).GetTimerFamilySpecs()[timer.Family]
+		got := coderText(d.GetCoders(), spec.GetTimerFamilyCoderId(), 0)
+		if want := coderText(plan.Coders, timer.Coder, 0); got != want {
+			t.Errorf("stage %s: timers %s are %s to the worker and %s to the engine", s.ID, timer.Family, got, want)
+		}
+	}
+	for _, id := range s.Transforms {
+		for name, spec := range payloadOf(t, d, id).GetStateSpecs() {
+			if list := spec.GetOrderedListSpec(); list != nil {
+				if _, err := coders.Compile(d.GetCoders(), list.GetElementCoderId()); err != nil {
+					t.Errorf("stage %s: list %s: %v", s.ID, name, err)
+				}
+			}
+		}
+	}
 	want := len(s.Transforms) + len(s.Outputs) + 1
 	if len(d.GetTransforms()) != want {
 		t.Errorf("stage %s: %d transforms in the descriptor, want %d", s.ID, len(d.GetTransforms()), want)
@@ -158,5 +180,43 @@ func checkDescriptor(t reporter, s *Stage) {
 		if d.GetTransforms()[o.Sink] == nil {
 			t.Errorf("stage %s: no sink %q", s.ID, o.Sink)
 		}
+	}
+}
+
+// payloadOf returns a ParDo's payload, an empty one for other transforms.
+func payloadOf(t reporter, d *fnpb.ProcessBundleDescriptor, transform string) *pipepb.ParDoPayload {
+	t.Helper()
+	p := &pipepb.ParDoPayload{}
+	if spec := d.GetTransforms()[transform].GetSpec(); executable[spec.GetUrn()] == parDoPayload {
+		if err := proto.Unmarshal(spec.GetPayload(), p); err != nil {
+			t.Errorf("%s: %v", transform, err)
+		}
+	}
+	return p
+}
+
+// sourceCoder is what the stage's source reads.
+func (s *Stage) sourceCoder() string {
+	if s.Input.Grouping != nil {
+		return s.Input.Grouping.OutputCoder
+	}
+	return s.Input.Coder
+}
+
+// checkBoundary: SDKs take the coders of state keys, side inputs and residuals from
+// the collection and its strategy, so those must say what is written. local is an
+// output of the source, or a side input of a transform.
+func checkBoundary(t reporter, s *Stage, transform, local, want string) {
+	t.Helper()
+	d := s.Descriptor
+	ports := d.GetTransforms()[transform].GetInputs()
+	if transform == s.Input.Source {
+		ports = d.GetTransforms()[transform].GetOutputs()
+	}
+	col := d.GetPcollections()[ports[local]]
+	window := d.GetWindowingStrategies()[col.GetWindowingStrategyId()].GetWindowCoderId()
+	got := "windowed<" + coderText(d.GetCoders(), col.GetCoderId(), 1) + "," + coderText(d.GetCoders(), window, 1) + ">"
+	if got != want {
+		t.Errorf("stage %s: %s is %s in the descriptor, what is written is %s", s.ID, ports[local], got, want)
 	}
 }
