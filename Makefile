@@ -62,6 +62,30 @@ demo: build ## Count the words of the Go distribution, embedded and then served.
 swap: build ## One program on Summerbeam, embedded and served, Prism and direct: same output.
 	@tools/swap.sh
 
+# Another runner for the benchmarks: PEERS=flink.
+PEERS ?=
+BENCH = bin/bench $(if $(PEERS),--also $(PEERS))
+
+.PHONY: bin/bench
+bin/bench:
+	@go build -o $@ ./bench/cmd/bench
+
+.PHONY: bench-peers
+bench-peers: # The programs of PEERS.
+	@$(if $(findstring flink,$(PEERS)),bench/flink/jars.sh .cache/bench/flink,:)
+
+.PHONY: bench
+bench: build bin/bench bench-peers ## Pipelines of 1 M records on Summerbeam, served and embedded, and on Prism; PEERS=flink adds Flink.
+	$(BENCH) --suite bench --wordcount "$$(go env GOROOT)/src" --load --ceiling --document docs/benchmarks.md
+
+.PHONY: bench-full
+bench-full: build bin/bench bench-peers ## The same with 3 and 10 M records.
+	$(BENCH) --suite bench-full --records 3000000,10000000 --timeout 5m --document docs/benchmarks.md
+
+.PHONY: bench-short
+bench-short: build bin/bench ## The same with 100 k records, once, on Summerbeam alone: are the results right?
+	$(BENCH) --suite bench-short --records 100000 --keys 10000 --repeat 1 --peers embedded,served
+
 .PHONY: clean
 clean: ## Remove what was built.
 	rm -rf bin .cache
