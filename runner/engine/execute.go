@@ -161,9 +161,9 @@ func (j *Job) runOnWorker(ctx context.Context, a core.RunBundle, r *runningBundl
 	r.at.Store(&w)
 	res, err := w.Run(ctx, &Bundle{
 		ID: r.id, Stage: r.stage.plan.Name,
-		Descriptor: r.stage.plan.Descriptor,
-		Source:     r.stage.plan.Input.Source,
-		Elements:   r.elements,
+		Descriptor:    r.stage.plan.Descriptor,
+		Source:        r.stage.plan.Input.Source,
+		Elements:      r.elements,
 		Input:         in.read,
 		Timers:        r.timers.fire(),
 		TimerFamilies: r.stage.families,

@@ -18,7 +18,6 @@ import (
 type sideInput struct {
 	scan *coders.Windowed
 
-	keep   *keeper
 	blocks []core.Block // fixed once sealed is closed
 	sealed chan struct{}
 
