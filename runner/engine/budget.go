@@ -12,13 +12,17 @@ import (
 //
 // Below half of the limit nothing touches the disk. From half on, data that waits
 // for the end of its input anyway (ungrouped elements, side inputs) goes to disk
-// as it comes. From three quarters on everything does. Groupings still need their
-// shard in memory, and sources are not held back.
+// as it comes. From three quarters on everything does, and groupings work in
+// small sorted runs. From seven eighths on, stages are held back whose outputs
+// would only join a queue (core/pressure.go): what is left then is memory that can't be
+// spilled, and it must be worked off.
 //
 // Safe for concurrent use.
 type Budget struct {
 	limit int64
 	used  atomic.Int64
+	// pressing is the last answer to pressed; see there.
+	pressing atomic.Bool
 }
 
 // DefaultMemory is the budget where none is given.
@@ -86,6 +90,17 @@ func (m *memory) full() bool { return m.above(6) }
 // above compares what is used with the limit's eighths.
 func (m *memory) above(eighths int64) bool {
 	return m != nil && m.budget.used.Load() >= m.budget.limit/8*eighths
+}
+
+// pressed says that sources are to be held back. It is on from seven eighths and
+// off below five, so that it does not change with every block.
+func (m *memory) pressed() bool {
+	if m == nil {
+		return false
+	}
+	on := m.above(7) || (m.budget.pressing.Load() && m.above(5))
+	m.budget.pressing.Store(on)
+	return on
 }
 
 // share is a part of the budget as working space: a divisor's fraction, not less

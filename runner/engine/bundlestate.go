@@ -19,6 +19,8 @@ type bundleState struct {
 	stage *stageRun
 	shard *shardState
 	store func() (statebackend.Reader, error)
+	// iterables are the large groups in the bundle's input.
+	iterables *iterables
 
 	mu struct {
 		sync.Mutex
@@ -32,7 +34,7 @@ type bundleState struct {
 }
 
 func newBundleState(st *stageRun, shard *shardState, store func() (statebackend.Reader, error)) *bundleState {
-	b := &bundleState{stage: st, shard: shard, store: store}
+	b := &bundleState{stage: st, shard: shard, store: store, iterables: &iterables{}}
 	b.mu.staged = newLayer(0)
 	return b
 }
@@ -49,6 +51,8 @@ var errUnknownKey = errors.New("state key of a kind this runner does not know")
 // Get implements State.
 func (b *bundleState) Get(ctx context.Context, key *fnpb.StateKey, token []byte) (data, next []byte, err error) {
 	switch k := key.GetType().(type) {
+	case *fnpb.StateKey_Runner_:
+		return b.iterables.page(k.Runner.GetKey(), token)
 	case *fnpb.StateKey_IterableSideInput_:
 		s, err := b.side(k.IterableSideInput.GetTransformId(), k.IterableSideInput.GetSideInputId())
 		if err != nil {

@@ -11,6 +11,7 @@ import (
 type claimReader struct {
 	keep   *keeper
 	blocks []core.Block
+	tokens *iterables
 	// rendered is what memRendered counts: bytes made for the bundle. They are
 	// counted until it ends, since the worker may hold them till then.
 	rendered int64
@@ -19,7 +20,7 @@ type claimReader struct {
 // read implements Bundle.Input.
 func (in *claimReader) read(yield func([]byte, error) bool) {
 	for i := range in.blocks {
-		for data, err := range render(in.blocks[i : i+1]) {
+		for data, err := range render(in.blocks[i:i+1], in.tokens) {
 			if _, counted := in.blocks[i].Payload.(inMemory); !counted {
 				in.rendered += int64(len(data))
 				in.keep.count(memRendered, int64(len(data)))
@@ -36,16 +37,19 @@ func (in *claimReader) close() {
 	in.rendered = 0
 }
 
-// render yields the bytes of blocks.
-func render(blocks []core.Block) iter.Seq2[[]byte, error] {
+// render yields the bytes of blocks. Without tokens, large groups are rendered whole.
+func render(blocks []core.Block, tokens *iterables) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
 		for i := range blocks {
 			var data []byte
 			var err error
-			if p, ok := blocks[i].Payload.(*groupChunk); ok {
-				data = p.render()
-			} else {
-				data, err = payloadBytes(blocks[i].Payload)
+			switch p := blocks[i].Payload.(type) {
+			case *groupChunk:
+				data = p.render(tokens)
+			case *hotGroup:
+				data, err = p.render(tokens)
+			default:
+				data, err = payloadBytes(p)
 			}
 			if err != nil {
 				yield(nil, err)

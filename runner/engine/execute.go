@@ -42,6 +42,7 @@ func (j *Job) startBundle(ctx context.Context, a core.RunBundle) {
 		shard = st.shards[a.Shard]
 	}
 	r.state = newBundleState(st, shard, j.store.reader)
+	r.state.iterables.bundle = r.id
 	if st.timers != nil {
 		r.timers = newBundleTimers(st, st.timers[a.Shard], a)
 	}
@@ -101,7 +102,7 @@ func (j *Job) runBundle(ctx context.Context, a core.RunBundle, r *runningBundle)
 			}
 		}
 	case graph.Forward:
-		for data, err := range render(a.Blocks) {
+		for data, err := range render(a.Blocks, nil) {
 			if err != nil {
 				return nil, err
 			}
@@ -156,7 +157,7 @@ func (j *Job) runOnWorker(ctx context.Context, a core.RunBundle, r *runningBundl
 		}
 		return nil, fmt.Errorf("%w: %w", errStart, err)
 	}
-	in := &claimReader{keep: j.keep, blocks: a.Blocks}
+	in := &claimReader{keep: j.keep, blocks: a.Blocks, tokens: r.state.iterables}
 	defer in.close()
 	r.at.Store(&w)
 	res, err := w.Run(ctx, &Bundle{

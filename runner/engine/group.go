@@ -1,10 +1,10 @@
 package engine
 
 import (
-	"encoding/binary"
 	"fmt"
 	"math"
 	"sort"
+	"sync/atomic"
 
 	"github.com/summerbeam/summerbeam/internal/coders"
 	"github.com/summerbeam/summerbeam/runner/engine/core"
@@ -22,6 +22,9 @@ type grouper struct {
 	// merging: windows that touch become one, as the sessions WindowFn has it.
 	merging bool
 	lim     limits
+	stage   int
+	// stateBacked: the reader takes iterables whose values it asks for page by page.
+	stateBacked bool
 }
 
 func compileGrouper(plan *graph.Plan, s *graph.Stage, lim limits) (*grouper, error) {
@@ -35,6 +38,9 @@ func compileGrouper(plan *graph.Plan, s *graph.Stage, lim limits) (*grouper, err
 		combiner: st.GetOutputTime(),
 		merging:  st.GetMergeStatus() == pipepb.MergeStatus_NEEDS_MERGE,
 		lim:      lim,
+		stage:    s.Index,
+
+		stateBacked: readsStateBacked(plan, s),
 	}, nil
 }
 
@@ -44,6 +50,13 @@ type grouped struct {
 	blocks [][]byte
 	groups []group
 	values []valueRef
+	// stateBacked is the grouper's.
+	stateBacked bool
+
+	// What memGrouping has of it, and how many groups are yet to be applied.
+	keep    *keeper
+	counted int64
+	left    atomic.Int64
 }
 
 type group struct {
@@ -69,68 +82,82 @@ const noValue = -1
 // reached, and never again: first, last, on time, index 0.
 var ontimePane = coders.AppendPane(nil, coders.Pane{First: true, Last: true, Timing: coders.OnTime})
 
-// group returns the shard's groups as blocks of about lim's size. Rendering the
+// group returns the shard's groups as blocks of about lim's size, and takes the
+// elements, blocks, off the books. If the groups fit in memory, rendering their
 // bytes is left to the bundle that reads them.
-func (g *grouper) group(blocks []core.Block) ([]core.Block, error) {
-	gr, err := g.collect(blocks)
+func (g *grouper) group(keep *keeper, blocks []core.Block) ([]core.Block, error) {
+	var elements int64
+	for i := range blocks {
+		elements += blocks[i].Count
+	}
+	c := newCollector(g, g.order(), keep, g.stage, elements)
+	if err := c.add(blocks, nil); err != nil {
+		return nil, err
+	}
+	gr, runs, err := c.end()
 	if err != nil {
 		return nil, err
+	}
+	if gr == nil {
+		// The elements are in the runs. Those in memory stay on the books to the end,
+		// since the core has them till then.
+		inMem, onDisk := splitPayloads(blocks)
+		keep.drop(onDisk)
+		out, err := g.merged(keep, runs)
+		if err == nil {
+			keep.drop(inMem)
+		}
+		return out, err
 	}
 	if g.merging {
 		if err := gr.mergeWindows(g); err != nil {
 			return nil, err
 		}
 	}
+	gr.stateBacked = g.stateBacked
+	gr.own(keep, c.counted, blocks)
 	return gr.cut(g.lim), nil
 }
 
-func (g *grouper) collect(blocks []core.Block) (*grouped, error) {
-	var elements int64
+func (g *grouper) order() groupOrder {
+	if g.merging {
+		return bySession
+	}
+	return byKey
+}
+
+// own puts the elements, which the groups' values are parts of, on the groups' books.
+func (gr *grouped) own(keep *keeper, counted int64, blocks []core.Block) {
+	if keep == nil {
+		return
+	}
+	var n int64
 	for i := range blocks {
-		elements += blocks[i].Count
-	}
-	if elements > math.MaxInt32 {
-		return nil, fmt.Errorf("%d elements in one shard: raise the number of shards", elements)
-	}
-	gr := &grouped{values: make([]valueRef, 0, elements)}
-	table := newGroupTable(elements)
-	var e coders.Element
-	for _, b := range blocks {
-		data, err := payloadBytes(b.Payload)
-		if err != nil {
-			return nil, err
-		}
-		at := uint32(len(gr.blocks))
-		gr.blocks = append(gr.blocks, data)
-		for off := 0; off < len(data); {
-			n, err := g.scan.Next(data[off:], &e)
-			if err != nil {
-				return nil, err
-			}
-			hash := keyHash(e.Key)
-			ref := valueRef{block: at, off: uint32(off + n - len(e.Value)), n: uint32(len(e.Value)), next: noValue}
-			windows := e.Windows
-			for range e.NumWindows {
-				wn, err := g.scan.NextWindow(windows)
-				if err != nil {
-					return nil, err
-				}
-				if err := g.add(gr, table, hash, e.Key, windows[:wn], e.Timestamp, ref); err != nil {
-					return nil, err
-				}
-				windows = windows[wn:]
-			}
-			off += n
+		if p, ok := blocks[i].Payload.(inMemory); ok {
+			n += int64(len(p))
 		}
 	}
-	return gr, nil
+	keep.count(memGrouping, n)
+	keep.drop(blocks)
+	gr.keep, gr.counted = keep, counted+n
+	gr.left.Store(int64(len(gr.groups)))
+	gr.release(0)
+}
+
+// release says that so many groups have been applied. All share their memory: it
+// goes with the last.
+func (gr *grouped) release(groups int) {
+	if gr.left.Add(-int64(groups)) == 0 {
+		gr.keep.count(memGrouping, -gr.counted)
+		gr.counted = 0
+	}
 }
 
 func (g *grouper) add(gr *grouped, t *groupTable, hash uint64, key, window []byte, ts int64, ref valueRef) error {
 	i, found := t.find(gr.groups, hash, key, window)
 	if !found {
 		out := ts
-		if g.combiner == pipepb.OutputTime_END_OF_WINDOW || g.combiner == pipepb.OutputTime_UNSPECIFIED {
+		if g.atWindowEnd() {
 			var err error
 			if out, err = g.scan.WindowMax(window); err != nil {
 				return err
@@ -139,12 +166,7 @@ func (g *grouper) add(gr *grouped, t *groupTable, hash uint64, key, window []byt
 		gr.groups = append(gr.groups, group{hash: hash, key: key, window: window, out: out, first: noValue, last: noValue})
 	}
 	grp := &gr.groups[i]
-	switch g.combiner {
-	case pipepb.OutputTime_EARLIEST_IN_PANE:
-		grp.out = min(grp.out, ts)
-	case pipepb.OutputTime_LATEST_IN_PANE:
-		grp.out = max(grp.out, ts)
-	}
+	grp.out = g.combine(grp.out, ts)
 	v := int32(len(gr.values))
 	gr.values = append(gr.values, ref)
 	gr.link(grp, v, v, 1, int(ref.n))
@@ -186,7 +208,10 @@ func (gr *grouped) mergeWindows(g *grouper) error {
 	var out []group
 	for _, k := range keys {
 		spans := byKey[k]
-		sort.SliceStable(spans, func(i, j int) bool { return spans[i].Start < spans[j].Start })
+		sort.Slice(spans, func(i, j int) bool {
+			a, b := &spans[i], &spans[j]
+			return a.Start < b.Start || a.Start == b.Start && a.End < b.End
+		})
 		for i := 0; i < len(spans); {
 			merged := spans[i].IntervalWindow
 			grp := gr.groups[spans[i].group]
@@ -202,8 +227,8 @@ func (gr *grouped) mergeWindows(g *grouper) error {
 				}
 			}
 			grp.window = coders.AppendIntervalWindow(nil, merged)
-			if g.combiner == pipepb.OutputTime_END_OF_WINDOW || g.combiner == pipepb.OutputTime_UNSPECIFIED {
-				grp.out = merged.End - 1
+			if g.atWindowEnd() {
+				grp.out = merged.Max()
 			}
 			out = append(out, grp)
 			i = j
@@ -227,7 +252,11 @@ func (gr *grouped) cut(lim limits) []core.Block {
 	for from := 0; from < len(gr.groups); {
 		bytes, to := 0, from
 		for to < len(gr.groups) && (to == from || bytes < lim.blockBytes) && int64(to-from) < lim.blockElements {
-			bytes += gr.groups[to].size()
+			size := gr.groups[to].size()
+			if to > from && size > pageBytes {
+				break // a large group is a block, and so a bundle, of its own
+			}
+			bytes += size
 			to++
 		}
 		out = append(out, gr.block(from, to))
@@ -247,27 +276,6 @@ func (gr *grouped) block(from, to int) core.Block {
 }
 
 func (g *group) size() int { return g.bytes + len(g.key) + len(g.window) + groupOverhead }
-
-// render writes the chunk's groups as windowed KV<K, Iterable<V>>, the iterable
-// with its length in front.
-func (c *groupChunk) render() []byte {
-	size := 0
-	for i := c.from; i < c.to; i++ {
-		size += c.of.groups[i].size()
-	}
-	buf := make([]byte, 0, size)
-	for i := c.from; i < c.to; i++ {
-		g := &c.of.groups[i]
-		buf = coders.AppendHeader(buf, g.out, g.window, 1, ontimePane)
-		buf = append(buf, g.key...)
-		buf = binary.BigEndian.AppendUint32(buf, uint32(g.count))
-		for v := g.first; v != noValue; v = c.of.values[v].next {
-			r := &c.of.values[v]
-			buf = append(buf, c.of.blocks[r.block][r.off:r.off+r.n]...)
-		}
-	}
-	return buf
-}
 
 // groupTable is an open-addressed hash table of indexes into a slice of groups.
 type groupTable struct {
@@ -307,6 +315,11 @@ func (t *groupTable) find(groups []group, hash uint64, key, window []byte) (int,
 // slotOf leaves out the low bits, which are the key group's: within a shard they
 // are much alike.
 func slotOf(hash uint64) uint64 { return hash >> 10 }
+
+func (t *groupTable) clear() {
+	clear(t.slots)
+	t.used = 0
+}
 
 func (t *groupTable) grow(groups []group) {
 	t.slots = make([]int32, 2*len(t.slots))

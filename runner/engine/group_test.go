@@ -74,7 +74,7 @@ func testGrouper(t fataler, coder string, ws *pipepb.WindowingStrategy, lim limi
 func groupsOf(t fataler, g *grouper, blocks []core.Block) []string {
 	t.Helper()
 	var out []string
-	for data, err := range render(blocks) {
+	for data, err := range render(blocks, nil) {
 		if err != nil {
 			t.Fatalf("render: %v", err)
 		}
@@ -174,7 +174,7 @@ func TestGroup(t *testing.T) {
 				ws.MergeStatus = pipepb.MergeStatus_NEEDS_MERGE
 			}
 			g := testGrouper(t, c.coder, ws, limits{blockBytes: 1000, blockElements: 100})
-			out, err := g.group([]core.Block{block(c.in...)})
+			out, err := g.group(nil, []core.Block{block(c.in...)})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -208,7 +208,7 @@ func TestGroupKeepsEverything(t *testing.T) {
 			}
 			blocks = append(blocks, block(els...))
 		}
-		out, err := g.group(blocks)
+		out, err := g.group(nil, blocks)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -20,9 +20,7 @@ func (j *Job) startGrouping(a core.GroupShard) {
 	if st.trigger == nil {
 		go func() {
 			ev.Err = guard(func() (err error) {
-				if ev.Blocks, err = st.grouper.group(a.Blocks); err == nil {
-					j.keep.drop(a.Blocks)
-				}
+				ev.Blocks, err = st.grouper.group(j.keep, a.Blocks)
 				return err
 			})
 			j.send(ev)

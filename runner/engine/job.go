@@ -59,6 +59,9 @@ func (c Config) withDefaults() Config {
 	if c.Core.Shards <= 0 {
 		c.Core.Shards = 4
 	}
+	if c.Core.Slots <= 0 {
+		c.Core.Slots = 4
+	}
 	if c.ProgressEvery <= 0 {
 		c.ProgressEvery = 2 * time.Second
 	}
@@ -137,7 +140,7 @@ func New(cfg Config, info *JobInfo, plan *graph.Plan) (*Job, error) {
 	}
 	j.store.open = cfg.OpenStore
 	mem := newMemory(cfg.Memory)
-	j.keep = &keeper{mem: mem, disk: newSegments(cfg.SpillDir, cfg.files, mem, func(stage int) string { return plan.Stages[stage].ID })}
+	j.keep = &keeper{mem: mem, slots: int64(cfg.Core.Slots), disk: newSegments(cfg.SpillDir, cfg.files, mem, func(stage int) string { return plan.Stages[stage].ID })}
 	lim := j.limits()
 	for _, s := range plan.Stages {
 		st, err := newStageRun(plan, s, cfg.Core.Shards, lim)
@@ -195,20 +198,28 @@ func (j *Job) loop(ctx context.Context) error {
 	defer poll.Stop()
 	done := ctx.Done()
 	var ev core.Event = core.Started{}
+	short := false
 	for {
-		at := time.Since(j.started)
-		for _, a := range j.core.Step(at, ev) {
-			if f, ok := a.(core.Finish); ok {
-				j.report()
-				return f.Err
-			}
-			if w, ok := a.(core.WakeAt); ok {
-				wake.Reset(max(0, w.At-at))
-				continue
-			}
-			j.do(work, a)
+		events := []core.Event{ev}
+		if now := j.keep.mem.pressed(); now != short {
+			short = now
+			events = []core.Event{core.Memory{Short: short}, ev}
 		}
-		j.settle(ev)
+		for _, ev := range events {
+			at := time.Since(j.started)
+			for _, a := range j.core.Step(at, ev) {
+				if f, ok := a.(core.Finish); ok {
+					j.report()
+					return f.Err
+				}
+				if w, ok := a.(core.WakeAt); ok {
+					wake.Reset(max(0, w.At-at))
+					continue
+				}
+				j.do(work, a)
+			}
+			j.settle(ev)
+		}
 		ev = nil
 		for ev == nil {
 			select {
@@ -217,6 +228,9 @@ func (j *Job) loop(ctx context.Context) error {
 				ev = core.Tick{}
 			case <-poll.C:
 				j.poll(work)
+				if short {
+					ev = core.Tick{} // another job may have given memory back
+				}
 			case <-done:
 				done = nil
 				ev = core.Canceled{Cause: context.Cause(ctx)}

@@ -27,7 +27,16 @@ const blockOverhead = 128
 type keeper struct {
 	mem  *memory
 	disk *segments
+	// slots is how many bundles and groupings may run at once.
+	slots int64
 }
+
+// tableBytes is how large a grouping's table may become however short memory is;
+// extentBytes is the size of the pieces that sorted runs are read back in. With as
+// many groupings as there are slots, tables take a quarter of the budget, and
+// merging an eighth.
+func (k *keeper) tableBytes() int64 { return k.mem.share(4*k.slots, 4<<10, 256<<20) }
+func (k *keeper) extentBytes() int  { return int(k.mem.share(8*fanIn*k.slots, 256, 256<<10)) }
 
 // keep makes a payload of data for a stage. waits says that the stage won't look at
 // it before its input is complete. If the payload is on disk, data is the caller's
@@ -72,6 +81,10 @@ func (k *keeper) drop(blocks []core.Block) {
 		switch p := blocks[i].Payload.(type) {
 		case *spilled:
 			p.free()
+		case *groupChunk:
+			p.of.release(p.to - p.from)
+		case *hotGroup:
+			p.free()
 		}
 	}
 	k.mem.add(memQueue, -queuedBytes(blocks))
@@ -101,9 +114,23 @@ func queuedBytes(blocks []core.Block) int64 {
 			n += int64(len(p)) + blockOverhead
 		case *spilled:
 			n += blockOverhead
+		case *hotGroup:
+			n += p.overhead()
 		}
 	}
 	return n
+}
+
+// splitPayloads tells blocks that are on disk from others.
+func splitPayloads(blocks []core.Block) (inMem, onDisk []core.Block) {
+	for _, b := range blocks {
+		if _, ok := b.Payload.(*spilled); ok {
+			onDisk = append(onDisk, b)
+		} else {
+			inMem = append(inMem, b)
+		}
+	}
+	return inMem, onDisk
 }
 
 // payloadBytes returns the elements of a payload that isn't groups. What was on

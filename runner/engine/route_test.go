@@ -179,11 +179,11 @@ func BenchmarkGroup(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		out, err := g.group(blocks)
+		out, err := g.group(nil, blocks)
 		if err != nil {
 			b.Fatal(err)
 		}
-		for range render(out) {
+		for range render(out, nil) {
 		}
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/n, "ns/element")

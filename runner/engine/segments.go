@@ -228,8 +228,15 @@ func (s *segments) close() error {
 }
 
 // read returns the bytes, in memory of their own.
-func (p *spilled) read() ([]byte, error) {
-	b := make([]byte, p.n)
+func (p *spilled) read() ([]byte, error) { return p.readInto(nil) }
+
+// readInto is read into buf's array, if that is large enough.
+func (p *spilled) readInto(buf []byte) ([]byte, error) {
+	b := buf[:0]
+	if cap(b) < p.n {
+		b = make([]byte, p.n)
+	}
+	b = b[:p.n]
 	s := p.in
 	s.filesMu.Lock()
 	err := s.acquire(p.file)

@@ -144,7 +144,7 @@ func (r *stageRun) cutBlock(b core.Block, n int64) (head, tail core.Block, err e
 		if i == n {
 			at = off
 		}
-		m, err := r.input.Next(data[off:], &e)
+		m, err := r.elements().Next(data[off:], &e)
 		if err != nil {
 			return head, tail, err
 		}

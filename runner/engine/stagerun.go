@@ -19,6 +19,7 @@ type stageRun struct {
 	input   *coders.Windowed
 	routes  *routes
 	grouper *grouper // nil if the input is not grouped
+	grouped *coders.Windowed
 
 	sides    map[sideID]*sideInput
 	sideList []*sideInput
@@ -37,6 +38,14 @@ type stageRun struct {
 
 	// trigger and what its groups keep; nil for a stage without triggers.
 	trigger *trigger
+}
+
+// elements scans what bundles read: groups, if the input is grouped.
+func (r *stageRun) elements() *coders.Windowed {
+	if r.grouped != nil {
+		return r.grouped
+	}
+	return r.input
 }
 
 // allShards are all the shards' states: the user's and the grouping's.
@@ -60,6 +69,11 @@ func newStageRun(plan *graph.Plan, s *graph.Stage, shards int, lim limits) (*sta
 		if s.Input.Grouping != nil {
 			if r.grouper, err = compileGrouper(plan, s, lim); err != nil {
 				return nil, err
+			}
+			if id := s.Input.Grouping.OutputCoder; id != "" {
+				if r.grouped, err = coders.CompileWindowed(plan.Coders, id); err != nil {
+					return nil, fmt.Errorf("stage %s: grouped input: %w", s.Name, err)
+				}
 			}
 			if s.Input.Grouping.Triggered {
 				if r.trigger, err = compileTrigger(s, r.grouper, shards); err != nil {

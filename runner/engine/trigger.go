@@ -105,7 +105,7 @@ func (r *triggerRun) run(blocks []core.Block) ([]core.Block, error) {
 	var e coders.Element
 	g := r.grouper
 	for _, b := range blocks {
-		for data, err := range render([]core.Block{b}) {
+		for data, err := range render([]core.Block{b}, nil) {
 			if err != nil {
 				return nil, err
 			}

@@ -71,7 +71,7 @@ func (s *triggerShard) run(elements ...[]byte) []string {
 	}
 	shard.thaw()
 	var out []string
-	for data := range render(panes) {
+	for data := range render(panes, nil) {
 		for len(data) > 0 {
 			var line string
 			line, data = s.pane(data)

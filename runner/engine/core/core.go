@@ -76,6 +76,10 @@ type Core struct {
 
 	epoch epochState
 
+	// short says that memory is; below are the readers of each stage. See pressure.go.
+	short bool
+	below [][]int
+
 	// result is why the job stops before its end: a failure or a cancellation.
 	stopping bool
 	result   error
@@ -97,6 +101,8 @@ type stage struct {
 	sealed     int
 	sideSealed []bool
 	running    int
+	// backlog: it or a stage below it has work. Up to date only while memory is short.
+	backlog bool
 	// grouping: elements are grouped before they come into bundles. Without
 	// triggers raw blocks wait for the input's end, then each shard is grouped.
 	grouping, triggered bool
@@ -118,7 +124,7 @@ type bundle struct {
 
 // New makes the core of a job that runs plan.
 func New(plan *graph.Plan, cfg Config) *Core {
-	c := &Core{cfg: cfg.withDefaults(), bundles: make(map[BundleID]*bundle)}
+	c := &Core{cfg: cfg.withDefaults(), bundles: make(map[BundleID]*bundle), below: below(plan)}
 	c.stages = make([]stage, len(plan.Stages))
 	for i, p := range plan.Stages {
 		shards := 1
@@ -171,6 +177,8 @@ func (c *Core) Step(now time.Duration, ev Event) []Action {
 		c.splitAnswered(ev)
 	case Canceled:
 		c.stop(ev.Cause)
+	case Memory:
+		c.short = ev.Short
 	case Tick:
 	}
 	c.advance()
@@ -291,7 +299,7 @@ func (c *Core) schedule() {
 		if c.epoch.full(c.cfg) {
 			return // applying more would outgrow the frozen layer's write
 		}
-		if s.sealed < len(s.sideSealed) {
+		if wait := c.holdBack(s); wait || s.sealed < len(s.sideSealed) {
 			continue
 		}
 		c.groupShards(s)

@@ -79,6 +79,9 @@ type SplitAnswered struct {
 // Tick tells the time; nothing else happened.
 type Tick struct{}
 
+// Memory says whether memory is short from now on.
+type Memory struct{ Short bool }
+
 // Canceled asks the job to stop. Cause becomes the job's result.
 type Canceled struct{ Cause error }
 
@@ -89,6 +92,7 @@ func (ShardGrouped) event()   {}
 func (EpochDurable) event()   {}
 func (SplitAnswered) event()  {}
 func (Tick) event()           {}
+func (Memory) event()         {}
 func (Canceled) event()       {}
 
 // Routed is one output block on its way to one reader.

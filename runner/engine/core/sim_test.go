@@ -22,7 +22,7 @@ type sim struct {
 	input []int // what the impulse's element stands for
 
 	// Chances in percent.
-	fail, lose, residual int
+	fail, lose, residual, memory int
 
 	pending   []Event
 	running   map[BundleID]RunBundle
@@ -70,6 +70,12 @@ func (s *sim) run(stopAfter int) error {
 		}
 		if stopAfter > 0 && s.steps == stopAfter {
 			if err := s.step(Canceled{Cause: errCanceled}); err != nil {
+				return err
+			}
+			continue
+		}
+		if s.chance(s.memory) {
+			if err := s.step(Memory{Short: s.chance(70)}); err != nil {
 				return err
 			}
 			continue
