@@ -101,6 +101,8 @@ func Diff(got, want Counters) string {
 // Report is what a program that runs a shape prints.
 type Report struct {
 	// Seconds from the submission of the pipeline to its end.
-	Seconds  float64  `json:"seconds"`
+	Seconds float64 `json:"seconds"`
+	// CPU seconds, if they are not those of the whole process.
+	CPU      float64  `json:"cpu,omitempty"`
 	Counters Counters `json:"counters"`
 }

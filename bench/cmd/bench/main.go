@@ -28,14 +28,13 @@ type flags struct {
 	Shapes     []string      `default:"all" help:"Shapes to run; all, or none."`
 	Records    []int         `default:"1000000" help:"Records of each source."`
 	Keys       int           `default:"100000" help:"Different keys."`
-	Peers      []string      `default:"embedded,served,prism,prism-inprocess" help:"Runners to run on: embedded, served, served-pebble, served-durable, prism, prism-inprocess, flink."`
+	Peers      []string      `default:"embedded,served,prism,prism-inprocess,sdk-alone" help:"Runners to run on: embedded, served, served-pebble, served-durable, prism, prism-inprocess, flink, sdk-alone."`
 	Also       []string      `help:"Further runners."`
 	Repeat     int           `default:"3" help:"Runs of each workload on each runner, in turn."`
 	Timeout    time.Duration `default:"60s" help:"Longest that a run may take. A runner that is over it isn't asked again."`
 	MaxMemory  float64       `default:"0.6" help:"Greatest part of the machine's memory that a run may take."`
 	Wordcount  string        `placeholder:"DIR" help:"Count the words of the files in this directory, too."`
 	Load       bool          `help:"Beam's own load tests, too."`
-	Ceiling    bool          `help:"The Go SDK alone, too."`
 	Summerbeam string        `default:"bin/summerbeam" help:"The server's program."`
 	Cache      string        `default:".cache/bench" help:"Directory for programs, jars and JSON."`
 	Document   string        `placeholder:"FILE" help:"Markdown document whose section of the suite is written anew, with a chart beside it."`

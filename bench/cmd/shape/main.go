@@ -15,12 +15,15 @@ import (
 	"fmt"
 	"log"
 	"os"
+	"runtime"
 	"runtime/pprof"
+	"syscall"
 	"time"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/x/beamx"
 
+	"github.com/summerbeam/summerbeam/bench/internal/alone"
 	"github.com/summerbeam/summerbeam/bench/shapes"
 	// Makes --runner=summerbeam known. The other runners come with beamx.
 	_ "github.com/summerbeam/summerbeam/runner/beamrunner"
@@ -31,6 +34,7 @@ var (
 	records    = flag.Int("records", 1_000_000, "Records of each source.")
 	keys       = flag.Int("keys", 100_000, "Different keys.")
 	cpuProfile = flag.String("cpu_profile", "", "File for a CPU profile of this process (optional).")
+	sdkAlone   = flag.Bool("sdk_alone", false, "Run it embedded first, and measure what the Go SDK needs to execute the same bundles again, by itself.")
 	memProfile = flag.String("mem_profile", "", "File for an allocation profile of this process (optional).")
 )
 
@@ -49,6 +53,9 @@ func run(ctx context.Context) error {
 	}
 	p, s := beam.NewPipelineWithRoot()
 	shape.Build(s, shapes.Size{Records: *records, Keys: *keys})
+	if *sdkAlone {
+		return runAlone(ctx, p)
+	}
 
 	stop, err := profile(*cpuProfile)
 	if err != nil {
@@ -67,7 +74,41 @@ func run(ctx context.Context) error {
 	if res == nil {
 		return fmt.Errorf("the runner has returned no metrics")
 	}
-	return json.NewEncoder(os.Stdout).Encode(shapes.Report{Seconds: seconds, Counters: shapes.CountersOf(res.Metrics())})
+	return print(shapes.Report{Seconds: seconds, Counters: shapes.CountersOf(res.Metrics())})
+}
+
+func print(r shapes.Report) error { return json.NewEncoder(os.Stdout).Encode(r) }
+
+// runAlone reports how long the SDK takes with no runner. The counters are those of
+// the recorded run.
+func runAlone(ctx context.Context, p *beam.Pipeline) error {
+	recording, err := alone.Record(ctx, p)
+	if err != nil {
+		return err
+	}
+	runtime.GC() // The recorded run's garbage is not the replay's.
+	stop, err := profile(*cpuProfile)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	start, cpu := time.Now(), cpuTime()
+	if err := recording.Replay(ctx); err != nil {
+		return fmt.Errorf("executing the recorded bundles: %w", err)
+	}
+	return print(shapes.Report{
+		Seconds: time.Since(start).Seconds(), CPU: (cpuTime() - cpu).Seconds(),
+		Counters: shapes.CountersOf(*recording.Metrics),
+	})
+}
+
+// cpuTime is what this process has used so far.
+func cpuTime() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 func profile(file string) (stop func(), err error) {

@@ -26,11 +26,20 @@ type Workload struct {
 	// Args are the program's, beside those that choose the runner. dir is a
 	// directory for its output.
 	Args func(dir string) []string
-	// Check looks at the output after the run, and returns how long the pipeline
-	// took, or 0 to take the whole process's time.
-	Check func(stdout []byte, dir string) (seconds float64, err error)
+	// Check looks at the output after the run.
+	Check func(stdout []byte, dir string) (Said, error)
 	// Only are the peers it can run on; nil is all.
 	Only []string
+}
+
+// Said is what a program says of its own run. Zeros are not said: then it is what
+// the whole process has needed.
+type Said struct {
+	// Seconds that the pipeline took.
+	Seconds float64
+	// CPU seconds. Where a program says them, its process has done other
+	// things too, and its memory says nothing.
+	CPU float64
 }
 
 // Limits end a run.
@@ -122,13 +131,16 @@ func Once(ctx context.Context, w Workload, p peer.Peer, limits Limits, dir strin
 		r.Error = fmt.Sprintf("%v: %s", err, lastLines(log, 5))
 		return r, nil
 	}
-	seconds, err := w.Check(stdout.Bytes(), dir)
+	said, err := w.Check(stdout.Bytes(), dir)
 	if err != nil {
 		r.Error = "wrong result: " + err.Error()
 		return r, nil
 	}
-	if seconds > 0 {
-		r.Seconds = seconds
+	if said.Seconds > 0 {
+		r.Seconds = said.Seconds
+	}
+	if said.CPU > 0 {
+		r.CPU, r.Peak, r.ProgramPeak = said.CPU, 0, 0
 	}
 	return r, nil
 }

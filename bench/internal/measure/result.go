@@ -90,16 +90,8 @@ type Results struct {
 	Command string            `json:"command"`
 	Peers   map[string]string `json:"peers"`
 	// Does says what each workload does.
-	Does    map[string]string `json:"does"`
-	Series  []Series          `json:"series"`
-	Ceiling []Ceiling         `json:"ceiling,omitempty"`
-}
-
-// Ceiling is what the SDK alone needs for a workload.
-type Ceiling struct {
-	Workload string  `json:"workload"`
-	Records  int     `json:"records"`
-	Seconds  float64 `json:"seconds"`
+	Does   map[string]string `json:"does"`
+	Series []Series          `json:"series"`
 }
 
 // Find returns the series of a workload on a peer.

@@ -49,6 +49,7 @@ func Known(p Programs) []Peer {
 		prism{program: p.Prism},
 		prismInProcess{},
 		flink{jars: p.FlinkJars},
+		sdkAlone{},
 	}
 }
 

@@ -90,3 +90,16 @@ func loopback(s *Server, err error) (*Instance, error) {
 	}
 	return &Instance{Server: s, Flags: []string{"--runner=universal", "--endpoint=" + s.endpoint, "--environment_type=LOOPBACK"}}, nil
 }
+
+// sdkAlone is no runner: the Go SDK executes recorded bundles.
+type sdkAlone struct{}
+
+func (sdkAlone) Name() string { return "sdk-alone" }
+
+func (sdkAlone) Describe() string {
+	return "no runner: the Go SDK's exec.Plan over the same bundles, the least that any runner of it can need"
+}
+
+func (sdkAlone) Start(context.Context, string) (*Instance, error) {
+	return &Instance{Flags: []string{"--sdk_alone"}}, nil
+}

@@ -21,7 +21,7 @@ func Section(r *measure.Results, chart string) string {
 	if chart != "" {
 		fmt.Fprintf(&b, "![Seconds of each workload on each runner](%s)\n\n", chart)
 	}
-	b.WriteString("| workload | runner | seconds (from - to) | CPU s | peak MB | of it server | to Prism |\n|---|---|---|---|---|---|---|\n")
+	b.WriteString("| workload | runner | seconds (from - to) | CPU s | peak MB | of it server | to Prism | in CPU |\n|---|---|---|---|---|---|---|---|\n")
 	last := ""
 	for _, s := range r.Series {
 		c := cellsOf(r, s)
@@ -35,31 +35,12 @@ func Section(r *measure.Results, chart string) string {
 		if c.from != "" {
 			span = fmt.Sprintf(" (%s - %s)", c.from, c.to)
 		}
-		fmt.Fprintf(&b, "| %s | %s | %s%s | %s | %s | %s | %s |\n", name, s.Peer, c.seconds, span, c.cpu, c.peak, c.serverPeak, c.ratio)
+		fmt.Fprintf(&b, "| %s | %s | %s%s | %s | %s | %s | %s | %s |\n", name, s.Peer, c.seconds, span, c.cpu, c.peak, c.serverPeak, c.ratio, c.cpuRatio)
 	}
 	if errs := failures(r); errs != "" {
 		b.WriteString("\n" + errs)
 	}
-	if len(r.Ceiling) > 0 {
-		b.WriteString("\nThe ceiling, the Go SDK's `exec.Plan` alone over the same bundles, with nothing between the stages:\n\n| workload | seconds | embedded needs |\n|---|---|---|\n")
-		for _, c := range r.Ceiling {
-			fmt.Fprintf(&b, "| %s | %s | %s |\n", title(c.Workload, c.Records), seconds(c.Seconds), overCeiling(r, c))
-		}
-	}
 	return b.String()
-}
-
-// overCeiling says how many times the ceiling's time the embedded runner needs.
-func overCeiling(r *measure.Results, c measure.Ceiling) string {
-	s, ok := r.Find(c.Workload, c.Records, "embedded")
-	if !ok {
-		return ""
-	}
-	t, ok := s.Of(measure.Seconds)
-	if !ok || c.Seconds == 0 {
-		return ""
-	}
-	return times(t.Median / c.Seconds)
 }
 
 func failures(r *measure.Results) string {

@@ -16,13 +16,13 @@ const Baseline = "prism"
 // Table writes the series of one workload as text.
 func Table(w io.Writer, r *measure.Results, workload string, records int) error {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintf(tw, "%s\tseconds\tfrom\tto\tCPU s\tpeak MB\tserver MB\tto Prism\t\n", title(workload, records))
+	fmt.Fprintf(tw, "%s\tseconds\tfrom\tto\tCPU s\tpeak MB\tserver MB\tto Prism\tin CPU\t\n", title(workload, records))
 	for _, s := range r.Series {
 		if s.Workload != workload || s.Records != records {
 			continue
 		}
 		c := cellsOf(r, s)
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", s.Peer, c.seconds, c.from, c.to, c.cpu, c.peak, c.serverPeak, c.ratio)
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", s.Peer, c.seconds, c.from, c.to, c.cpu, c.peak, c.serverPeak, c.ratio, c.cpuRatio)
 	}
 	return tw.Flush()
 }
@@ -48,7 +48,7 @@ func count(n int) string {
 // cells are what is shown of a series. Those that there are no numbers for are
 // empty.
 type cells struct {
-	seconds, from, to, cpu, peak, serverPeak, ratio string
+	seconds, from, to, cpu, peak, serverPeak, ratio, cpuRatio string
 }
 
 func cellsOf(r *measure.Results, s measure.Series) cells {
@@ -63,10 +63,12 @@ func cellsOf(r *measure.Results, s measure.Series) cells {
 		return cells{seconds: "not run"}
 	}
 	cpu, _ := s.Of(measure.CPU)
-	peak, _ := s.Of(measure.Peak)
 	c := cells{
 		seconds: seconds(t.Median), from: seconds(t.Min), to: seconds(t.Max),
-		cpu: seconds(cpu.Median), peak: megabytes(peak.Median), ratio: ratio(r, s),
+		cpu: seconds(cpu.Median), ratio: ratio(r, s), cpuRatio: cpuRatio(r, s),
+	}
+	if peak, _ := s.Of(measure.Peak); peak.Median > 0 {
+		c.peak = megabytes(peak.Median)
 	}
 	if sp, _ := s.Of(measure.ServerPeak); sp.Median > 0 {
 		c.serverPeak = megabytes(sp.Median)
@@ -93,6 +95,29 @@ func ratio(r *measure.Results, s measure.Series) string {
 		return ""
 	}
 	return "> " + times(limit/mine.Median)
+}
+
+// cpuRatio says how many times as much CPU the baseline needs. Other work on the
+// machine distorts it less than times.
+func cpuRatio(r *measure.Results, s measure.Series) string {
+	base, ok := r.Find(s.Workload, s.Records, Baseline)
+	if !ok || s.Peer == Baseline {
+		return ""
+	}
+	mine, ok := s.Of(measure.CPU)
+	if !ok || mine.Median == 0 {
+		return ""
+	}
+	if theirs, ok := base.Of(measure.CPU); ok && base.Over() == "" {
+		return times(theirs.Median / mine.Median)
+	}
+	// What it had used when it was cut.
+	for _, run := range base.Runs {
+		if run.Over != "" && run.CPU > mine.Median {
+			return "> " + times(run.CPU/mine.Median)
+		}
+	}
+	return ""
 }
 
 func times(x float64) string {
