@@ -45,6 +45,11 @@ $(GOSUITE):
 conformance-go: build $(GOSUITE) ## Beam's own Go suites: served and embedded, on both stores.
 	$(GOSUITE) --mode served,embedded --store rocksdb,pebble --expect conformance/expected.txt --json .cache/conformance/go.json
 
+.PHONY: conformance-stress
+conformance-stress: build $(GOSUITE) ## The same with bundles of one element, 8 MiB of memory and forced splits.
+	$(GOSUITE) --mode served --store rocksdb --memory 8MiB --options bundle_elements=1,force_splits=true,split_after=1ms --expect conformance/expected.txt --json .cache/conformance/go-stress-served.json
+	$(GOSUITE) --mode embedded --store pebble --memory 8MiB --options bundle_elements=1,force_splits=true,split_after=1ms --expect conformance/expected.txt --json .cache/conformance/go-stress-embedded.json
+
 .PHONY: conformance-short
 conformance-short: build $(GOSUITE) ## A sample of Beam's Go suites, served and embedded.
 	$(GOSUITE) --mode served --store rocksdb --tests conformance/short.txt --expect conformance/expected.txt

@@ -115,6 +115,9 @@ func (j *jobs) Prepare(info *engine.JobInfo, p *pipepb.Pipeline) (job.Execution,
 	// The job's store lives as long as its execution: nothing reads it afterwards.
 	dir := filepath.Join(j.dir, "jobs", info.ID)
 	cfg := j.cfg.Engine
+	if err := applyOptions(&cfg, info.Options); err != nil {
+		return nil, err
+	}
 	cfg.Workers = j.workers
 	cfg.SpillDir = filepath.Join(j.dir, "spill", info.ID)
 	cfg.OpenStore = func() (statebackend.Store, error) {

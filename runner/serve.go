@@ -42,6 +42,8 @@ func Open(cfg Config) (*Server, error) {
 		Dir:      filepath.Join(j.dir, "artifacts"),
 		Endpoint: s.address,
 		Log:      j.cfg.Log,
+
+		PipelineOptions: described(),
 	})
 	if err != nil {
 		return nil, errors.Join(err, j.close())

@@ -50,6 +50,7 @@ func run(ctx context.Context, args []string, s streams) (code int) {
 	parser, err := kong.New(&cli{},
 		kong.Name("summerbeam"),
 		kong.Description("A durable Apache Beam runner for one machine."),
+		kong.Vars{"options": optionNames()},
 		kong.Writers(s.out, s.err),
 		kong.Exit(func(c int) {
 			code = c

@@ -6,8 +6,10 @@ import (
 	"log/slog"
 	"net"
 	"strconv"
+	"strings"
 
 	"github.com/summerbeam/summerbeam/runner"
+	"github.com/summerbeam/summerbeam/runner/engine"
 )
 
 type serveCmd struct {
@@ -16,6 +18,7 @@ type serveCmd struct {
 	DataDir   string     `name:"data_dir" placeholder:"DIR" help:"Directory for state and artifacts. Without it they are temporary and go with the server."`
 	Store     string     `name:"store" placeholder:"rocksdb|pebble" enum:",rocksdb,pebble" default:"" help:"State backend. Default: the best that is compiled in."`
 	Memory    byteSize   `name:"memory" placeholder:"SIZE" default:"0" help:"Memory for data, such as 512MiB, 4GiB or 2G. Default: 512MiB."`
+	Default   []string   `name:"default" placeholder:"OPTION=VALUE" help:"Default of a pipeline option, such as bundle_elements=1000. Options: ${options}."`
 	LogLevel  slog.Level `name:"log_level" placeholder:"debug|info|warn|error" default:"info" help:"Least severe records to log (default: ${default})."`
 	LogFormat string     `name:"log_format" enum:"text,json" default:"text" help:"Format of the log: text or json."`
 }
@@ -28,11 +31,19 @@ func (c *serveCmd) Run(ctx context.Context, s streams) error {
 		return fmt.Errorf("%w; is another server running? Say --port for another port", err)
 	}
 	defer l.Close()
+	var tuning engine.Config
+	for _, d := range c.Default {
+		name, value, _ := strings.Cut(d, "=")
+		if err := runner.SetOption(&tuning, name, value); err != nil {
+			return fmt.Errorf("--default: %w", err)
+		}
+	}
 	server, err := runner.Open(runner.Config{
 		DataDir:     c.DataDir,
 		Store:       c.Store,
 		MemoryBytes: int64(c.Memory),
 		Log:         slog.New(c.handler(s)),
+		Engine:      tuning,
 	})
 	if err != nil {
 		return err
@@ -46,4 +57,11 @@ func (c *serveCmd) handler(s streams) slog.Handler {
 		return slog.NewJSONHandler(s.err, o)
 	}
 	return slog.NewTextHandler(s.err, o)
+}
+
+// optionNames lists the pipeline options that have defaults.
+func optionNames() string {
+	var names []string
+	runner.Options(func(name, _ string) { names = append(names, strings.TrimPrefix(name, "summerbeam_")) })
+	return strings.Join(names, ", ")
 }

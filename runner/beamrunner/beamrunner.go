@@ -8,7 +8,7 @@
 // (LOOPBACK) unless --environment_type says otherwise.
 //
 // Flags of the embedded runner: --summerbeam_data_dir, --summerbeam_store,
-// --summerbeam_memory. Durable jobs should have a --job_name: a job is found again
+// --summerbeam_memory. Those of [runner.Options] tune a job in either way. Durable jobs should have a --job_name: a job is found again
 // by its name.
 package beamrunner
 
@@ -25,6 +25,8 @@ import (
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/options/jobopts"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/runners/universal"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/runners/vet"
+
+	"github.com/summerbeam/summerbeam/runner"
 )
 
 // Name is the runner's.
@@ -40,7 +42,12 @@ var (
 		"Memory for data in the embedded Summerbeam runner, such as 512MiB or 2GiB (optional).")
 )
 
-func init() { beam.RegisterRunner(Name, Execute) }
+func init() {
+	beam.RegisterRunner(Name, Execute)
+	// What a pipeline's options are is the runner's business. The SDK sends all flags
+	// that are set.
+	runner.Options(func(name, help string) { flag.String(name, "", help) })
+}
 
 // Execute runs the pipeline and waits for its end. Its error holds what user
 // code has said. The result is not nil if the job has got as far as having

@@ -43,6 +43,9 @@ type config struct {
 	json     string
 	timeout  time.Duration
 	parallel int
+	// memory and options tune our own runner, served and embedded.
+	memory  string
+	options []string
 }
 
 func main() {
@@ -79,6 +82,8 @@ func parseFlags(args []string) (config, error) {
 	fs.StringVar(&cfg.json, "json", "", "File to write all results to.")
 	fs.DurationVar(&cfg.timeout, "timeout", time.Minute, "Time one test may take.")
 	fs.IntVar(&cfg.parallel, "parallel", runtime.NumCPU(), "Tests to run at the same time.")
+	fs.StringVar(&cfg.memory, "memory", "", "Memory that Summerbeam may use for data, such as 8MiB.")
+	options := fs.String("options", "", "Comma-separated pipeline options of Summerbeam's, such as `bundle_elements=1`.")
 	if err := fs.Parse(args); err != nil {
 		return cfg, err
 	}
@@ -91,6 +96,9 @@ func parseFlags(args []string) (config, error) {
 	var err error
 	if cfg.run, err = regexp.Compile(*run); err != nil {
 		return cfg, fmt.Errorf("--run: %w", err)
+	}
+	if *options != "" {
+		cfg.options = strings.Split(*options, ",")
 	}
 	cfg.modes = strings.Split(*mode, ",")
 	cfg.stores = strings.Split(*store, ",")

@@ -35,10 +35,14 @@ func startTarget(ctx context.Context, cfg config, b *builder, setup Setup, workD
 	case modeEmbedded:
 		// The environment matters to the tests alone: TestParDoBundleFinalizer
 		// skips itself unless its DoFns run in the test's own process.
-		return &target{
-			flags: []string{"--runner=summerbeam", "--environment_type=LOOPBACK", "--summerbeam_store=" + setup.Store},
-			alive: none, stop: func() {},
-		}, nil
+		flags := []string{"--runner=summerbeam", "--environment_type=LOOPBACK", "--summerbeam_store=" + setup.Store}
+		if cfg.memory != "" {
+			flags = append(flags, "--summerbeam_memory="+cfg.memory)
+		}
+		for _, o := range cfg.options {
+			flags = append(flags, "--summerbeam_"+o)
+		}
+		return &target{flags: flags, alive: none, stop: func() {}}, nil
 	case modePrism:
 		binary, err := b.prism(ctx)
 		if err != nil {
@@ -56,10 +60,16 @@ func startTarget(ctx context.Context, cfg config, b *builder, setup Setup, workD
 			return nil, fmt.Errorf("no server to test: %w; run `make build`", err)
 		}
 		return startServer(ctx, workDir, func(addr *net.TCPAddr) *exec.Cmd {
-			return exec.CommandContext(ctx, binary, "serve",
-				"--port="+strconv.Itoa(addr.Port),
-				"--store="+setup.Store,
-				"--data_dir="+filepath.Join(workDir, "data"))
+			args := []string{
+				"serve", "--port=" + strconv.Itoa(addr.Port), "--store=" + setup.Store, "--data_dir=" + filepath.Join(workDir, "data"),
+			}
+			if cfg.memory != "" {
+				args = append(args, "--memory="+cfg.memory)
+			}
+			for _, o := range cfg.options {
+				args = append(args, "--default="+o)
+			}
+			return exec.CommandContext(ctx, binary, args...)
 		})
 	}
 }

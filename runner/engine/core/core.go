@@ -22,6 +22,8 @@ type Config struct {
 	Attempts, WorkerLosses int
 	// SplitAfter is how long a bundle runs before it may be split (default 100 ms).
 	SplitAfter time.Duration
+	// ForceSplits asks for splits whether slots are idle or not, for tests.
+	ForceSplits bool
 	// EpochInterval is the longest time between a change and its epoch (default
 	// 200 ms); EpochBytes of dirty state start one earlier (default 32 MiB).
 	EpochInterval time.Duration

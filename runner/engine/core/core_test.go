@@ -69,7 +69,7 @@ func sorted(v []int) []int {
 func TestEverySeedGivesTheSameResult(t *testing.T) {
 	splits := 0
 	for seed := range uint64(*seeds) {
-		s := newSim(everything(), Config{Shards: 3, Slots: 1 + int(seed%5), BundleElements: 1 + int64(seed%17), EpochBytes: 20, SplitAfter: 10 * time.Millisecond}, seed)
+		s := newSim(everything(), Config{Shards: 3, Slots: 1 + int(seed%5), BundleElements: 1 + int64(seed%17), EpochBytes: 20, SplitAfter: 10 * time.Millisecond, ForceSplits: seed%2 == 0}, seed)
 		s.input = numbers(60)
 		s.fail, s.lose, s.residual, s.memory = 20, 10, 60, 5
 		if err := s.run(0); err != nil {

@@ -21,6 +21,9 @@ func (s *stage) splittable() bool { return s.plan.Kind == graph.SDK && !s.plan.S
 // maybeSplit asks for as many splits as slots are idle, the oldest bundles first.
 func (c *Core) maybeSplit() {
 	idle := c.cfg.Slots - c.busy
+	if c.cfg.ForceSplits {
+		idle = len(c.order)
+	}
 	for _, id := range c.order {
 		if idle <= 0 {
 			return
@@ -48,7 +51,7 @@ func (c *Core) mayAsk(b *bundle) bool {
 // nextAsk returns when a split may be asked for next, or a negative time.
 func (c *Core) nextAsk() time.Duration {
 	at := time.Duration(-1)
-	if c.busy >= c.cfg.Slots {
+	if c.busy >= c.cfg.Slots && !c.cfg.ForceSplits {
 		return at
 	}
 	for _, id := range c.order {
