@@ -7,6 +7,8 @@ import (
 	"time"
 
 	fnpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/fnexecution_v1"
+
+	"github.com/summerbeam/summerbeam/runner/engine"
 )
 
 // lateLogs is how long a stopped worker's log lines are still taken: the last
@@ -50,6 +52,11 @@ func (w *worker) logEntry(e *fnpb.LogEntry) {
 	ctx := context.Background()
 	id := e.GetInstructionId()
 	of, stage := w.s.whose(w, id)
+	// In LOOPBACK, which is EXTERNAL to us, the worker's process is the client's, and what
+	// it logs outside bundles is often a message that we have sent it.
+	if id == "" && w.environment.GetUrn() == envExternal {
+		ctx = engine.Private(ctx)
+	}
 	h := of.log.Handler()
 	if !h.Enabled(ctx, level) {
 		return

@@ -42,7 +42,7 @@ type Config struct {
 	Store string
 	// MemoryBytes bounds the data that all jobs together hold in memory on its way
 	// from stage to stage; what is more goes to files under DataDir. The stores' caches
-	// and buffers, which come on top, are sized by it. 0: 512 MiB.
+	// and buffers, which come on top, are sized by it. 0: 128 MiB.
 	MemoryBytes int64
 	// Log gets everything. nil: slog's default logger.
 	Log *slog.Logger
@@ -80,7 +80,7 @@ func newJobs(cfg Config) (*jobs, error) {
 	}
 	cores := runtime.GOMAXPROCS(0)
 	if cfg.Engine.Core.Shards <= 0 {
-		cfg.Engine.Core.Shards = 2 * cores
+		cfg.Engine.Core.Shards = 4 * cores
 	}
 	if cfg.Engine.Core.Slots <= 0 {
 		cfg.Engine.Core.Slots = 2 * cores
@@ -119,6 +119,7 @@ func (j *jobs) Prepare(info *engine.JobInfo, p *pipepb.Pipeline) (job.Execution,
 		return nil, err
 	}
 	cfg.Workers = j.workers
+	cfg.Core.Ephemeral = j.temp
 	cfg.SpillDir = filepath.Join(j.dir, "spill", info.ID)
 	cfg.OpenStore = func() (statebackend.Store, error) {
 		if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {

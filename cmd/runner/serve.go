@@ -17,7 +17,7 @@ type serveCmd struct {
 	Port      uint16     `name:"port" default:"8073" help:"Port to listen on; 0 takes a free one."`
 	DataDir   string     `name:"data_dir" placeholder:"DIR" help:"Directory for state and artifacts. Without it they are temporary and go with the server."`
 	Store     string     `name:"store" placeholder:"rocksdb|pebble" enum:",rocksdb,pebble" default:"" help:"State backend. Default: the best that is compiled in."`
-	Memory    byteSize   `name:"memory" placeholder:"SIZE" default:"0" help:"Memory for data, such as 512MiB, 4GiB or 2G. Default: 512MiB."`
+	Memory    byteSize   `name:"memory" placeholder:"SIZE" default:"0" help:"Memory for data, such as 512MiB, 4GiB or 2G. Default: 128MiB."`
 	Default   []string   `name:"default" placeholder:"OPTION=VALUE" help:"Default of a pipeline option, such as bundle_elements=1000. Options: ${options}."`
 	LogLevel  slog.Level `name:"log_level" placeholder:"debug|info|warn|error" default:"info" help:"Least severe records to log (default: ${default})."`
 	LogFormat string     `name:"log_format" enum:"text,json" default:"text" help:"Format of the log: text or json."`
@@ -25,6 +25,7 @@ type serveCmd struct {
 
 // Run serves until ctx ends.
 func (c *serveCmd) Run(ctx context.Context, s streams) error {
+	tuneGC()
 	// First of all, so that a port which is taken leaves no data directory behind.
 	l, err := net.Listen("tcp", net.JoinHostPort(c.Host, strconv.Itoa(int(c.Port))))
 	if err != nil {

@@ -26,7 +26,7 @@ type Budget struct {
 }
 
 // DefaultMemory is the budget where none is given.
-const DefaultMemory = 512 << 20
+const DefaultMemory = 128 << 20
 
 // NewBudget returns a budget of limit bytes, DefaultMemory if limit isn't positive.
 func NewBudget(limit int64) *Budget {
@@ -55,8 +55,11 @@ const (
 	memSides
 	// memRendered: bundles' input that was read back from disk or made from groups.
 	memRendered
-	// memState: the unread rest of long state reads.
+	// memState: state that is not in the store yet.
 	memState
+	// memClean: state that is in the store, remembered. It is not there for long if
+	// memory is short, but is not asked to leave.
+	memClean
 	memKinds
 )
 
@@ -141,8 +144,8 @@ func (m *memory) close() {
 type Usage struct {
 	// Limit and Used are the budget's, which jobs may share.
 	Limit, Used int64
-	// Queue to State are this job's; see the kinds in budget.go.
-	Queue, Outputs, Grouping, SideInputs, Rendered, State int64
+	// Queue to Cache are this job's; see the kinds in budget.go.
+	Queue, Outputs, Grouping, SideInputs, Rendered, State, Cache int64
 	// Disk is what lies in segment files and is still needed, Written all that was
 	// ever written to them.
 	Disk, Written int64
@@ -160,6 +163,7 @@ func (m *memory) usage() Usage {
 		SideInputs: m.kinds[memSides].Load(),
 		Rendered:   m.kinds[memRendered].Load(),
 		State:      m.kinds[memState].Load(),
+		Cache:      m.kinds[memClean].Load(),
 		Disk:       m.disk.Load(), Written: m.written.Load(),
 	}
 }
@@ -169,7 +173,7 @@ func (u Usage) LogValue() slog.Value {
 	attrs := []slog.Attr{slog.Int64("limit", u.Limit), slog.Int64("used", u.Used)}
 	for _, a := range []slog.Attr{
 		slog.Int64("queue", u.Queue), slog.Int64("outputs", u.Outputs), slog.Int64("grouping", u.Grouping),
-		slog.Int64("sideinputs", u.SideInputs), slog.Int64("rendered", u.Rendered), slog.Int64("state", u.State),
+		slog.Int64("sideinputs", u.SideInputs), slog.Int64("rendered", u.Rendered), slog.Int64("state", u.State), slog.Int64("cache", u.Cache),
 		slog.Int64("disk", u.Disk), slog.Int64("written", u.Written),
 	} {
 		if a.Value.Int64() != 0 {

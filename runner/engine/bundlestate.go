@@ -30,6 +30,10 @@ type bundleState struct {
 		// that all its pages are of one moment.
 		long map[string][]byte
 		next uint64
+		// The cell that was asked for last, and what made its key: SDKs read, clear and
+		// append one after the other.
+		last         address
+		window, user []byte
 	}
 }
 
@@ -87,7 +91,7 @@ func (b *bundleState) Get(ctx context.Context, key *fnpb.StateKey, token []byte)
 		return b.page(rest)
 	}
 	v := b.shard.views.Load()
-	r := reader{layers: []*layer{b.mu.staged, v.dirty}, store: b.store}
+	r := reader{layers: []*layer{b.mu.staged, v.dirty}, store: b.store, shard: b.shard}
 	if v.frozen != nil {
 		r.layers = append(r.layers, v.frozen)
 	}
@@ -101,7 +105,7 @@ func (b *bundleState) Get(ctx context.Context, key *fnpb.StateKey, token []byte)
 	case recordList:
 		data, err = r.list(nil, c.cell, c.sort)
 	default:
-		data, err = r.bag(nil, c.cell)
+		data, err = r.bag(c.cell)
 	}
 	if err != nil {
 		return nil, nil, err
@@ -218,8 +222,17 @@ func (b *bundleState) parse(key *fnpb.StateKey) (address, error) {
 	if !b.stage.knowsState(a.transform, a.id) {
 		return a, fmt.Errorf("transform %s has no state %q", a.transform, a.id)
 	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if l := &b.mu.last; l.cell != "" && l.id == a.id && l.transform == a.transform && bytes.Equal(b.mu.user, userKey) && bytes.Equal(b.mu.window, window) {
+		a.cell = l.cell
+		return a, nil
+	}
 	group := keyGroup(keyHash(userKey))
-	a.cell = string(cellKey(nil, group, b.stage.index, window, userKey, a.transform, a.id))
+	var buf [128]byte
+	a.cell = string(cellKey(buf[:0], group, b.stage.index, window, userKey, a.transform, a.id))
+	b.mu.last = a
+	b.mu.user, b.mu.window = append(b.mu.user[:0], userKey...), append(b.mu.window[:0], window...)
 	return a, nil
 }
 

@@ -21,6 +21,7 @@ type layer struct {
 	// the layer itself, on its way down.
 	epoch uint64
 	cells map[string]*cell
+	// bytes is about what it takes in memory.
 	bytes int64
 }
 
@@ -95,6 +96,7 @@ func (c *cell) clearRange(r sortRange) {
 
 // merge applies a newer layer on top of l and leaves the newer one to be dropped.
 func (l *layer) merge(newer *layer) {
+	l.bytes += newer.growth(l)
 	for key, n := range newer.cells {
 		c := l.cells[key]
 		if c == nil {
@@ -103,7 +105,24 @@ func (l *layer) merge(newer *layer) {
 		}
 		c.merge(n)
 	}
-	l.bytes += newer.bytes
+}
+
+// growth is how many bytes more below takes once l is merged into it. It counts maps
+// and lists that are cleared as if they stayed.
+func (l *layer) growth(below *layer) int64 {
+	n := l.bytes
+	if len(below.cells) == 0 {
+		return n
+	}
+	for key, c := range l.cells {
+		if b := below.cells[key]; b != nil {
+			n -= int64(len(key)) + cellOverhead
+			if c.cleared {
+				n -= int64(len(b.bag))
+			}
+		}
+	}
+	return n
 }
 
 func (c *cell) merge(n *cell) {

@@ -92,7 +92,7 @@ func statefulStage(t fataler) *stageRun {
 	return &stageRun{
 		index:  3,
 		states: map[sideID]*coders.Scanner{{"t", "bag"}: nil, {"t", "map"}: nil, {"t", "list"}: value},
-		shards: []*shardState{newShardState()},
+		shards: []*shardState{newShardState(nil, 400)},
 	}
 }
 
@@ -102,6 +102,7 @@ func statefulStage(t fataler) *stageRun {
 func TestStateAgainstModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		st := statefulStage(t)
+		st.shards[0].kept.limit = rapid.SampledFrom([]int64{0, 400, 1 << 20}).Draw(t, "remembered")
 		js := &jobStore{open: func() (statebackend.Store, error) { return memstore.NewDisk(nil).Open("job", statebackend.Options{}) }}
 		defer js.close()
 		shard := st.shards[0]
@@ -111,14 +112,14 @@ func TestStateAgainstModel(t *testing.T) {
 			case frozen == nil:
 				frozen = shard.freeze()
 			case rapid.Bool().Draw(t, "thaw"):
-				if err := js.write([]*layer{frozen}); err != nil {
+				if err := js.write([]*shardState{shard}, []*layer{frozen}); err != nil {
 					t.Fatalf("write: %v", err)
 				}
 				shard.thaw()
 				frozen = nil
 			default:
 				// Written, but readers still have the frozen layer.
-				if err := js.write([]*layer{frozen}); err != nil {
+				if err := js.write([]*shardState{shard}, []*layer{frozen}); err != nil {
 					t.Fatalf("write: %v", err)
 				}
 			}
@@ -139,7 +140,7 @@ func TestStateAgainstModel(t *testing.T) {
 			if rapid.IntRange(0, 3).Draw(t, "fails") == 0 {
 				continue
 			}
-			shard.views.Load().dirty.merge(b.staged())
+			shard.apply(b.staged())
 			model = now
 		}
 		checkState(t, newBundleState(st, shard, js.reader), model)

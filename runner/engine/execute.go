@@ -128,7 +128,7 @@ func (j *Job) runBundle(ctx context.Context, a core.RunBundle, r *runningBundle)
 	}
 	if r.state.shard != nil {
 		if l := r.state.staged(); len(l.cells) > 0 {
-			fin.StateBytes = l.bytes
+			fin.StateBytes = max(1, l.growth(r.state.shard.views.Load().dirty))
 		}
 	}
 	// The last step that can fail: from here on the bundle is as good as applied.

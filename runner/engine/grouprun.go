@@ -39,7 +39,7 @@ func (j *Job) startGrouping(a core.GroupShard) {
 				j.keep.hold(&ev.Blocks[i])
 			}
 			j.keep.drop(a.Blocks)
-			ev.StateBytes = t.staged.bytes
+			ev.StateBytes = t.staged.growth(run.shard.views.Load().dirty)
 			return nil
 		})
 		if t.late > 0 {
@@ -54,6 +54,6 @@ func (j *Job) commitGrouping(id core.BundleID) {
 	run := j.grouping[id]
 	delete(j.grouping, id)
 	if run != nil && run.staged != nil && len(run.staged.cells) > 0 {
-		run.shard.views.Load().dirty.merge(run.staged)
+		run.shard.apply(run.staged)
 	}
 }

@@ -62,6 +62,9 @@ func (c Config) withDefaults() Config {
 	if c.Core.Slots <= 0 {
 		c.Core.Slots = 4
 	}
+	if c.Core.EpochBytes <= 0 && c.Core.Ephemeral {
+		c.Core.EpochBytes = max(1<<20, c.Memory.Limit()/4)
+	}
 	if c.ProgressEvery <= 0 {
 		c.ProgressEvery = 2 * time.Second
 	}
@@ -105,6 +108,8 @@ type runningBundle struct {
 	metrics  []*pipepb.MonitoringInfo
 	elements int64
 	started  time.Time
+	// finalized says that its finalization was asked for; the loop's.
+	finalized bool
 	// at is the worker that runs the bundle at the moment.
 	at atomic.Pointer[Worker]
 
@@ -143,7 +148,7 @@ func New(cfg Config, info *JobInfo, plan *graph.Plan) (*Job, error) {
 	j.keep = &keeper{mem: mem, slots: int64(cfg.Core.Slots), disk: newSegments(cfg.SpillDir, cfg.files, mem, func(stage int) string { return plan.Stages[stage].ID })}
 	lim := j.limits()
 	for _, s := range plan.Stages {
-		st, err := newStageRun(plan, s, cfg.Core.Shards, lim)
+		st, err := newStageRun(plan, s, cfg.Core.Shards, lim, mem)
 		if err != nil {
 			return nil, err
 		}
@@ -252,7 +257,7 @@ func (j *Job) do(ctx context.Context, a core.Action) {
 		}
 		if r.state != nil && r.state.shard != nil {
 			if l := r.state.staged(); len(l.cells) > 0 {
-				r.state.shard.views.Load().dirty.merge(l)
+				r.state.shard.apply(l)
 			}
 		}
 		// Only here, so that committed metrics count what is applied and no more.
@@ -284,8 +289,9 @@ func (j *Job) do(ctx context.Context, a core.Action) {
 func (j *Job) settle(ev core.Event) {
 	switch ev := ev.(type) {
 	case core.BundleFinished:
-		if ev.Finalize {
-			j.finalize[ev.Bundle] = j.running[ev.Bundle]
+		// The core may have asked for the finalization already.
+		if r := j.running[ev.Bundle]; ev.Finalize && r != nil && !r.finalized {
+			j.finalize[ev.Bundle] = r
 		}
 		delete(j.running, ev.Bundle)
 	case core.BundleFailed:
@@ -314,7 +320,7 @@ func (j *Job) writeEpoch(epoch uint64) {
 		}
 	}
 	go func() {
-		err := guard(func() error { return j.store.write(frozen) })
+		err := guard(func() error { return j.store.write(shards, frozen) })
 		if err == nil {
 			for _, sh := range shards {
 				sh.thaw()
@@ -326,10 +332,14 @@ func (j *Job) writeEpoch(epoch uint64) {
 
 func (j *Job) finalizeBundle(ctx context.Context, id core.BundleID) {
 	r := j.finalize[id]
+	if r == nil {
+		r = j.running[id]
+	}
 	delete(j.finalize, id)
 	if r == nil || r.ranOn == nil {
 		return
 	}
+	r.finalized = true
 	j.background.Add(1)
 	go func() {
 		defer j.background.Done()

@@ -25,8 +25,8 @@ func (s *jobStore) reader() (statebackend.Reader, error) {
 	return s.store, nil
 }
 
-// write puts frozen layers down as one atomic, synced batch.
-func (s *jobStore) write(frozen []*layer) error {
+// write puts the shards' frozen layers down as one atomic, synced batch.
+func (s *jobStore) write(shards []*shardState, frozen []*layer) error {
 	changed := false
 	for _, l := range frozen {
 		changed = changed || len(l.cells) > 0
@@ -40,8 +40,8 @@ func (s *jobStore) write(frozen []*layer) error {
 	}
 	b := st.NewBatch()
 	defer b.Close()
-	for _, l := range frozen {
-		if err := writeLayer(b, st, l); err != nil {
+	for i, l := range frozen {
+		if err := shards[i].writeLayer(b, st, l); err != nil {
 			return err
 		}
 	}

@@ -27,7 +27,7 @@ func (r *triggerRun) windowsOf(key []byte) (*keyWindows, error) {
 	if kw := r.keys[string(key)]; kw != nil {
 		return kw, nil
 	}
-	b, err := r.read.bag(nil, r.windowsCell(key))
+	b, err := r.read.bag(r.windowsCell(key))
 	if err != nil {
 		return nil, err
 	}

@@ -56,7 +56,7 @@ func (r *stageRun) allShards() []*shardState {
 	return append(slices.Clone(r.shards), r.trigger.state...)
 }
 
-func newStageRun(plan *graph.Plan, s *graph.Stage, shards int, lim limits) (*stageRun, error) {
+func newStageRun(plan *graph.Plan, s *graph.Stage, shards int, lim limits, mem *memory) (*stageRun, error) {
 	r := &stageRun{plan: s, index: s.Index, sides: make(map[sideID]*sideInput), states: make(map[sideID]*coders.Scanner)}
 	var err error
 	if r.routes, err = compileRoutes(plan, s, shards); err != nil {
@@ -76,7 +76,7 @@ func newStageRun(plan *graph.Plan, s *graph.Stage, shards int, lim limits) (*sta
 				}
 			}
 			if s.Input.Grouping.Triggered {
-				if r.trigger, err = compileTrigger(s, r.grouper, shards); err != nil {
+				if r.trigger, err = compileTrigger(s, r.grouper, shards, mem); err != nil {
 					return nil, err
 				}
 			}
@@ -107,7 +107,7 @@ func newStageRun(plan *graph.Plan, s *graph.Stage, shards int, lim limits) (*sta
 	}
 	if s.Stateful {
 		for range shards {
-			r.shards = append(r.shards, newShardState())
+			r.shards = append(r.shards, newShardState(mem, cleanShare(mem, shards)))
 		}
 		if err := r.declareStates(plan); err != nil {
 			return nil, err

@@ -11,13 +11,32 @@ import (
 // shardState is the user state of one shard of one stage, above the store.
 type shardState struct {
 	views atomic.Pointer[views]
+	kept  cleanCells
 }
 
 // views is what a reader sees of a shard at one moment. frozen may be nil.
 type views struct{ dirty, frozen *layer }
 
-func newShardState() *shardState {
-	s := &shardState{}
+// below is the first epoch that is not in the store, or not for sure.
+func (v *views) below() uint64 {
+	if v.frozen != nil {
+		return v.frozen.epoch
+	}
+	return v.dirty.epoch
+}
+
+// apply puts what a bundle has staged on top of the dirty layer.
+func (s *shardState) apply(staged *layer) {
+	dirty := s.views.Load().dirty
+	before := dirty.bytes
+	dirty.merge(staged)
+	s.kept.mem.add(memState, dirty.bytes-before)
+}
+
+// newShardState makes a shard's state, which remembers up to limit bytes of what is in
+// the store.
+func newShardState(mem *memory, limit int64) *shardState {
+	s := &shardState{kept: cleanCells{mem: mem, limit: limit}}
 	s.views.Store(&views{dirty: newLayer(1)})
 	return s
 }
@@ -28,12 +47,6 @@ func (s *shardState) freeze() (frozen *layer) {
 	v := s.views.Load()
 	s.views.Store(&views{dirty: newLayer(v.dirty.epoch + 1), frozen: v.dirty})
 	return v.dirty
-}
-
-// thaw drops the frozen layer once the store has it.
-func (s *shardState) thaw() {
-	v := s.views.Load()
-	s.views.Store(&views{dirty: v.dirty})
 }
 
 // A cell's records in the store: cellKey, a kind byte, a suffix by kind, the epoch.
@@ -49,14 +62,66 @@ const (
 type reader struct {
 	layers []*layer // newest first
 	store  func() (statebackend.Reader, error)
+	shard  *shardState // remembers bags
 }
 
 // below is the first epoch whose records the layers already hold.
 func (r *reader) below() uint64 { return r.layers[len(r.layers)-1].epoch }
 
-// bag appends a bag's content to dst.
-func (r *reader) bag(dst []byte, key string) ([]byte, error) {
-	return r.read(dst, key+string(rune(recordBag)), func(l *layer) *cell { return l.cells[key] })
+// bag returns a bag's content, not to be changed.
+func (r *reader) bag(key string) ([]byte, error) {
+	var parts [8][]byte
+	n := 0
+	for _, l := range r.layers {
+		c := l.cells[key]
+		if c == nil {
+			continue
+		}
+		if len(c.bag) > 0 {
+			parts[n] = c.bag
+			n++
+		}
+		if c.cleared {
+			return joinBag(parts[:n]), nil
+		}
+	}
+	stored, err := r.storedBag(key)
+	if err != nil {
+		return nil, err
+	}
+	if len(stored) > 0 {
+		parts[n] = stored
+		n++
+	}
+	return joinBag(parts[:n]), nil
+}
+
+// joinBag puts a bag together from its parts, of which the newest is first.
+func joinBag(parts [][]byte) []byte {
+	if len(parts) == 1 {
+		return parts[0][:len(parts[0]):len(parts[0])]
+	}
+	var out []byte
+	for i := len(parts) - 1; i >= 0; i-- {
+		out = append(out, parts[i]...)
+	}
+	return out
+}
+
+// storedBag returns what the store has of a bag, or what is remembered of that.
+func (r *reader) storedBag(key string) ([]byte, error) {
+	if c, ok := r.shard.clean(r.below(), key); ok {
+		return c.data, nil
+	}
+	data, epochs, err := r.scanBag(nil, key+string(rune(recordBag)))
+	if err == nil {
+		c := cleanCell{data: data[:len(data):len(data)]}
+		for _, e := range epochs {
+			c.note(e)
+		}
+		r.shard.learn(r.below(), key, c)
+	}
+	return data, err
 }
 
 // mapValue appends a multimap's values for one map key to dst.
@@ -78,7 +143,7 @@ func (r *reader) mapValue(dst []byte, key string, mapKey []byte) ([]byte, error)
 	})
 }
 
-// read puts a bag together from the oldest part to the newest.
+// read puts a multimap's bag together from the oldest part to the newest.
 func (r *reader) read(dst []byte, prefix string, at func(*layer) *cell) ([]byte, error) {
 	bottom := -1 // index of the layer that hides the rest
 	for i, l := range r.layers {
@@ -89,7 +154,7 @@ func (r *reader) read(dst []byte, prefix string, at func(*layer) *cell) ([]byte,
 	}
 	if bottom < 0 {
 		var err error
-		if dst, err = r.scanBag(dst, prefix); err != nil {
+		if dst, _, err = r.scanBag(dst, prefix); err != nil {
 			return nil, err
 		}
 		bottom = len(r.layers) - 1
@@ -102,10 +167,10 @@ func (r *reader) read(dst []byte, prefix string, at func(*layer) *cell) ([]byte,
 	return dst, nil
 }
 
-func (r *reader) scanBag(dst []byte, prefix string) ([]byte, error) {
+func (r *reader) scanBag(dst []byte, prefix string) (data []byte, epochs []uint64, err error) {
 	st, err := r.store()
 	if err != nil || st == nil {
-		return dst, err
+		return dst, nil, err
 	}
 	var bad error
 	err = st.Scan([]byte(prefix), prefixEnd(prefix), func(k, v []byte) bool {
@@ -113,15 +178,15 @@ func (r *reader) scanBag(dst []byte, prefix string) ([]byte, error) {
 			bad = fmt.Errorf("state record %x: %w", k, statebackend.ErrCorrupt)
 			return false
 		}
-		if binary.BigEndian.Uint64(k[len(prefix):]) < r.below() {
-			dst = append(dst, v...)
+		if e := binary.BigEndian.Uint64(k[len(prefix):]); e < r.below() {
+			dst, epochs = append(dst, v...), append(epochs, e)
 		}
 		return true
 	})
 	if err == nil {
 		err = bad
 	}
-	return dst, err
+	return dst, epochs, err
 }
 
 // mapKeys appends the map keys that have a value, in no promised order.
@@ -270,11 +335,11 @@ func prefixEnd(p string) []byte {
 }
 
 // writeLayer puts a frozen layer's records into a batch.
-func writeLayer(b statebackend.Batch, st statebackend.Reader, l *layer) error {
+func (s *shardState) writeLayer(b statebackend.Batch, st statebackend.Reader, l *layer) error {
 	var key []byte
 	for k, c := range l.cells {
 		if c.cleared {
-			if err := deletePrefix(b, st, k); err != nil {
+			if err := s.deleteCell(b, st, k); err != nil {
 				return err
 			}
 		}
@@ -282,15 +347,15 @@ func writeLayer(b statebackend.Batch, st statebackend.Reader, l *layer) error {
 			key = append(append(key[:0], k...), recordBag)
 			b.Put(binary.BigEndian.AppendUint64(key, l.epoch), c.bag)
 		}
-		for mk, s := range c.sub {
+		for mk, sub := range c.sub {
 			key = appendPart(append(append(key[:0], k...), recordMultimap), mk)
-			if s.cleared && !c.cleared {
+			if sub.cleared && !c.cleared {
 				if err := deletePrefix(b, st, string(key)); err != nil {
 					return err
 				}
 			}
-			if len(s.bag) > 0 {
-				b.Put(binary.BigEndian.AppendUint64(key, l.epoch), s.bag)
+			if len(sub.bag) > 0 {
+				b.Put(binary.BigEndian.AppendUint64(key, l.epoch), sub.bag)
 			}
 		}
 		for _, g := range c.gone {

@@ -27,14 +27,14 @@ type trigger struct {
 	timers []*shardTimers
 }
 
-func compileTrigger(s *graph.Stage, g *grouper, shards int) (*trigger, error) {
+func compileTrigger(s *graph.Stage, g *grouper, shards int, mem *memory) (*trigger, error) {
 	st, err := triggers.Compile(s.Input.Grouping.Strategy)
 	if err != nil {
 		return nil, fmt.Errorf("stage %s: grouping %s: %w", s.Name, s.Input.Grouping.Transform, err)
 	}
 	t := &trigger{strategy: st.QuietClosing(), grouper: g, stage: s.Index}
 	for range shards {
-		t.state = append(t.state, newShardState())
+		t.state = append(t.state, newShardState(mem, cleanShare(mem, shards)))
 		t.timers = append(t.timers, newShardTimers())
 	}
 	return t, nil
@@ -92,7 +92,7 @@ func (t *trigger) start(a core.GroupShard, store func() (statebackend.Reader, er
 		panes:   &paneList{},
 	}
 	r.now.Synchronized = r.now.Processing
-	r.read = reader{layers: []*layer{v.dirty}, store: store}
+	r.read = reader{layers: []*layer{v.dirty}, store: store, shard: t.state[a.Shard]}
 	if v.frozen != nil {
 		r.read.layers = append(r.read.layers, v.frozen)
 	}
@@ -169,7 +169,7 @@ func (r *triggerRun) open(key, window []byte) (*openWindow, error) {
 		return nil, err
 	}
 	w := &openWindow{id: id, key: append([]byte(nil), key...), window: append([]byte(nil), window...), w: triggers.Window{Max: end}}
-	state, err := r.read.bag(nil, r.cell(w, cellTrigger))
+	state, err := r.read.bag(r.cell(w, cellTrigger))
 	if err != nil {
 		return nil, err
 	}
@@ -241,7 +241,7 @@ func (r *triggerRun) decide(w *openWindow) error {
 // buffered returns a window's values, read together with those below.
 func (r *triggerRun) buffered(w *openWindow) (uint64, []byte, error) {
 	if w.stored {
-		b, err := r.read.bag(nil, r.cell(w, cellBuffer))
+		b, err := r.read.bag(r.cell(w, cellBuffer))
 		if err != nil {
 			return 0, nil, err
 		}

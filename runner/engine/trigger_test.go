@@ -37,7 +37,7 @@ func newTriggerShard(t *testing.T, coder string, ws *pipepb.WindowingStrategy) *
 	if err != nil {
 		t.Fatal(err)
 	}
-	tr, err := compileTrigger(s, g, 1)
+	tr, err := compileTrigger(s, g, 1, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,9 +64,9 @@ func (s *triggerShard) run(elements ...[]byte) []string {
 	sum := r.settle()
 	s.out = max(s.out, min(s.wm, sum.Hold))
 	shard := s.tr.state[0]
-	shard.views.Load().dirty.merge(r.staged)
+	shard.apply(r.staged)
 	frozen := shard.freeze()
-	if err := s.store.write([]*layer{frozen}); err != nil {
+	if err := s.store.write([]*shardState{shard}, []*layer{frozen}); err != nil {
 		s.t.Fatal(err)
 	}
 	shard.thaw()

@@ -35,6 +35,17 @@ type JobInfo struct {
 	Log *slog.Logger
 }
 
+// privateKey marks a context whose records the message stream leaves out.
+type privateKey struct{}
+
+// Private returns a context for log records that are not to go to the message
+// stream. A worker in the client's own process sends back what the client logs of
+// that stream: were it passed on, each message would make another, for ever.
+func Private(ctx context.Context) context.Context { return context.WithValue(ctx, privateKey{}, true) }
+
+// IsPrivate says that ctx is one of Private's.
+func IsPrivate(ctx context.Context) bool { return ctx.Value(privateKey{}) != nil }
+
 // A Worker runs bundles of one environment. It is safe for concurrent use: many
 // bundles may run at once.
 type Worker interface {

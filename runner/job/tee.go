@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	jobpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/jobmanagement_v1"
+
+	"github.com/summerbeam/summerbeam/runner/engine"
 )
 
 // tee is the handler of JobInfo.Log. Every record goes on to the server's
@@ -29,11 +31,11 @@ func newJobLog(server *slog.Logger, h *history, id, name string) *slog.Logger {
 }
 
 func (t *tee) Enabled(ctx context.Context, l slog.Level) bool {
-	return l >= slog.LevelWarn || t.server.Enabled(ctx, l)
+	return (l >= slog.LevelWarn && !engine.IsPrivate(ctx)) || t.server.Enabled(ctx, l)
 }
 
 func (t *tee) Handle(ctx context.Context, r slog.Record) error {
-	if r.Level >= slog.LevelWarn {
+	if r.Level >= slog.LevelWarn && !engine.IsPrivate(ctx) {
 		var b strings.Builder
 		b.WriteString(r.Message)
 		b.WriteString(t.attrs)

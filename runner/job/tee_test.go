@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/summerbeam/summerbeam/runner/engine"
 )
 
 type panicker struct{}
@@ -43,5 +45,13 @@ func TestTee(t *testing.T) {
 	quiet.Warn("w")
 	if len(h.entries) != 2 || out.Len() != 0 {
 		t.Errorf("%d entries, log %q", len(h.entries), &out)
+	}
+
+	// What a worker in the client's process echoes of the messages is no new message.
+	h = newHistory(testClock())
+	log = newJobLog(server, h, "job-1", "name")
+	log.WarnContext(engine.Private(t.Context()), "echo")
+	if len(h.entries) != 1 || !strings.Contains(out.String(), "echo") {
+		t.Errorf("%d entries after an echo, log %q", len(h.entries), &out)
 	}
 }

@@ -28,6 +28,9 @@ type Config struct {
 	// 200 ms); EpochBytes of dirty state start one earlier (default 32 MiB).
 	EpochInterval time.Duration
 	EpochBytes    int64
+	// Ephemeral: nothing survives the process, so nothing needs to be durable. Epochs
+	// are written by EpochBytes alone, to have the state out of memory.
+	Ephemeral bool
 	// StartMillis is the processing time (ms since the Unix epoch) at which the job
 	// starts: what timers of that domain are compared with.
 	StartMillis int64
@@ -221,7 +224,7 @@ func (c *Core) advance() {
 		}
 	}
 	c.maybeSplit()
-	if c.done() && !c.epoch.dirty() && !c.epoch.writing {
+	if c.done() && (c.cfg.Ephemeral || !c.epoch.dirty()) && !c.epoch.writing {
 		c.finish(nil)
 		return
 	}
@@ -285,7 +288,7 @@ func (c *Core) wakeUp() {
 	if t := c.nextAsk(); t >= 0 {
 		sooner(t)
 	}
-	if c.epoch.dirty() && !c.epoch.writing {
+	if c.epoch.dirty() && !c.epoch.writing && !c.cfg.Ephemeral {
 		sooner(c.epoch.since + c.cfg.EpochInterval)
 	}
 	if at >= 0 {
@@ -304,8 +307,10 @@ func (c *Core) schedule() {
 		if wait := c.holdBack(s); wait || s.sealed < len(s.sideSealed) {
 			continue
 		}
-		c.groupShards(s)
+		// Bundles first: a shard is grouped when the groups of others are worked off,
+		// so that few have their tables in memory at once.
 		c.startBundles(s)
+		c.groupShards(s)
 	}
 }
 
@@ -458,7 +463,10 @@ func (c *Core) bundleFinished(ev BundleFinished) {
 		s.inbox.shards[b.shard].timers = *ev.Timers
 	}
 	c.epoch.applied(c.now, ev.StateBytes)
-	if ev.Finalize {
+	switch {
+	case ev.Finalize && c.cfg.Ephemeral:
+		c.do(Finalize{Bundle: b.id})
+	case ev.Finalize:
 		c.epoch.finalizers = append(c.epoch.finalizers, b.id)
 	}
 	c.moveWatermarks()

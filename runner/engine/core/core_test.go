@@ -69,7 +69,7 @@ func sorted(v []int) []int {
 func TestEverySeedGivesTheSameResult(t *testing.T) {
 	splits := 0
 	for seed := range uint64(*seeds) {
-		s := newSim(everything(), Config{Shards: 3, Slots: 1 + int(seed%5), BundleElements: 1 + int64(seed%17), EpochBytes: 20, SplitAfter: 10 * time.Millisecond, ForceSplits: seed%2 == 0}, seed)
+		s := newSim(everything(), Config{Shards: 3, Slots: 1 + int(seed%5), BundleElements: 1 + int64(seed%17), EpochBytes: 20, SplitAfter: 10 * time.Millisecond, ForceSplits: seed%2 == 0, Ephemeral: seed%7 == 3}, seed)
 		s.input = numbers(60)
 		s.fail, s.lose, s.residual, s.memory = 20, 10, 60, 5
 		if err := s.run(0); err != nil {
@@ -238,6 +238,40 @@ func TestSameEventsSameActions(t *testing.T) {
 	for range 20 {
 		if !slices.Equal(trace(), want) {
 			t.Fatal("the same seed took another way")
+		}
+	}
+}
+
+// TestEphemeralJobsWriteOnlyForRoom: state that need not be durable goes to the store
+// when there is much of it, and neither finalizers nor the job's end wait for it.
+func TestEphemeralJobsWriteOnlyForRoom(t *testing.T) {
+	p := &graph.Plan{}
+	imp := link(p, &graph.Stage{Kind: graph.Impulse})
+	link(p, &graph.Stage{Kind: graph.SDK, Stateful: true, Finalizes: true, Input: &graph.Input{Keyed: true}}, imp)
+	for _, bytes := range []int64{9, 10} {
+		c := New(p, Config{Shards: 1, Ephemeral: true, EpochBytes: 10, EpochInterval: time.Nanosecond})
+		_, id := runs(c.Step(0, Started{}))
+		_, id = runs(c.Step(1, BundleFinished{Bundle: id, Outputs: []Routed{{Block: blockOf(1)}}}))
+		acts := c.Step(time.Hour, BundleFinished{Bundle: id, StateBytes: bytes, Finalize: true, Residuals: []Residual{{Block: blockOf(1), Delay: time.Minute}}})
+		wrote, finalized := false, false
+		for _, a := range acts {
+			switch a.(type) {
+			case WriteEpoch:
+				wrote = true
+			case Finalize:
+				finalized = true
+			}
+		}
+		if !finalized || wrote != (bytes == 10) {
+			t.Errorf("%d bytes: %v", bytes, acts)
+		}
+		_, id = runs(c.Step(2*time.Hour, Tick{}))
+		acts = c.Step(2*time.Hour, BundleFinished{Bundle: id, StateBytes: 1})
+		if wrote {
+			acts = c.Step(2*time.Hour, EpochDurable{Epoch: 1})
+		}
+		if _, ok := acts[len(acts)-1].(Finish); !ok {
+			t.Errorf("%d bytes: the end waits for an epoch: %v", bytes, acts)
 		}
 	}
 }

@@ -42,9 +42,11 @@ func (c *Core) maybeWriteEpoch(end bool) {
 	if e.writing || !e.dirty() {
 		return
 	}
-	due := end || len(e.finalizers) > 0 || e.bytes >= c.cfg.EpochBytes ||
-		c.now-e.since >= c.cfg.EpochInterval
-	if !due {
+	due := end || len(e.finalizers) > 0 || c.now-e.since >= c.cfg.EpochInterval
+	if c.cfg.Ephemeral {
+		due = false
+	}
+	if !due && e.bytes < c.cfg.EpochBytes {
 		return
 	}
 	e.last++
