@@ -87,6 +87,10 @@ bench: build bin/bench bench-peers ## Pipelines of 1 M records on Summerbeam, se
 bench-full: build bin/bench bench-peers ## The same with 3 and 10 M records.
 	$(BENCH) --suite bench-full --records 3000000,10000000 --timeout 5m --document docs/benchmarks.md
 
+.PHONY: bench-large
+bench-large: build bin/bench ## Group 20 M records (2 GB), a quarter of one key, in 256 MiB of memory.
+	$(BENCH) --suite bench-large --shapes group_by_key --records 20000000 --hot 25 --memory 256MiB --peers embedded,served --repeat 1 --timeout 10m --document docs/benchmarks.md
+
 .PHONY: bench-short
 bench-short: build bin/bench ## The same with 100 k records, once, on Summerbeam alone: are the results right?
 	$(BENCH) --suite bench-short --records 100000 --keys 10000 --repeat 1 --peers embedded,served

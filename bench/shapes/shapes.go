@@ -19,10 +19,12 @@ type Size struct {
 	Records int
 	// Keys that are different.
 	Keys int
+	// Hot is how many records in a hundred have one and the same key.
+	Hot int
 }
 
 func (z Size) source(seed int) loadsource.Config {
-	return loadsource.Config{Records: z.Records, Keys: z.Keys, Seed: seed}
+	return loadsource.Config{Records: z.Records, Keys: z.Keys, Seed: seed, Hot: z.Hot}
 }
 
 // Counters are the sums of the metrics of the namespace "bench", by name.

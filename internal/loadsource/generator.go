@@ -13,6 +13,7 @@ const (
 type Generator struct {
 	state uint64
 	keys  uint64
+	hot   uint64
 	left  int
 }
 
@@ -25,7 +26,7 @@ func (c Config) Generator(span int) *Generator {
 		state = 1 // xorshift never leaves zero
 	}
 	start, end := c.span(span)
-	return &Generator{state: state, keys: uint64(c.Keys), left: end - start}
+	return &Generator{state: state, keys: uint64(c.Keys), hot: uint64(c.Hot), left: end - start}
 }
 
 // Next returns the next record, in memory of its own, and false at the end.
@@ -39,7 +40,11 @@ func (g *Generator) Next() (key, value []byte, ok bool) {
 	b := make([]byte, KeySize+ValueSize)
 	key, value = b[:KeySize:KeySize], b[KeySize:]
 	x := next(g.state)
-	putKey(key, x>>32*g.keys>>32)
+	number := x >> 32 * g.keys >> 32
+	if x&(1<<32-1)*100>>32 < g.hot {
+		number = 0
+	}
+	putKey(key, number)
 	for i := 0; i+8 <= ValueSize; i += 8 {
 		x = next(x)
 		binary.LittleEndian.PutUint64(value[i:], x)

@@ -60,6 +60,25 @@ func TestKeys(t *testing.T) {
 	}
 }
 
+func TestAHotKey(t *testing.T) {
+	c := Config{Records: 20_000, Keys: 300, Hot: 25}
+	hot := 0
+	for span := range Spans {
+		for g := c.Generator(span); ; {
+			key, _, ok := g.Next()
+			if !ok {
+				break
+			}
+			if string(key) == string(Key(0)) {
+				hot++
+			}
+		}
+	}
+	if hot < 4_700 || hot > 5_500 {
+		t.Errorf("the hot key has %d of 20000 records, want about a quarter", hot)
+	}
+}
+
 func TestSpansAndSeedsDiffer(t *testing.T) {
 	seen := map[string]string{}
 	for seed := range 4 {
@@ -75,7 +94,7 @@ func TestSpansAndSeedsDiffer(t *testing.T) {
 }
 
 func TestValidate(t *testing.T) {
-	for _, c := range []Config{{Records: -1, Keys: 1}, {Records: 1}, {Records: 1, Keys: 1<<32 + 1}} {
+	for _, c := range []Config{{Records: -1, Keys: 1}, {Records: 1}, {Records: 1, Keys: 1<<32 + 1}, {Keys: 1, Hot: 101}} {
 		if c.Validate() == nil {
 			t.Errorf("%+v passes", c)
 		}

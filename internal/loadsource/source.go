@@ -23,6 +23,8 @@ type Config struct {
 	Keys int
 	// Seed makes sources different from each other.
 	Seed int
+	// Hot is how many records in a hundred have the key number 0, whatever chance says.
+	Hot int
 }
 
 // Validate checks what the generator relies on.
@@ -32,6 +34,9 @@ func (c Config) Validate() error {
 	}
 	if c.Keys < 1 || c.Keys > 1<<32 {
 		return fmt.Errorf("a source can't have %d keys: it takes 1 to 2^32", c.Keys)
+	}
+	if c.Hot < 0 || c.Hot > 100 {
+		return fmt.Errorf("a hot key can't have %d records in a hundred", c.Hot)
 	}
 	return nil
 }

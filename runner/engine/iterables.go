@@ -23,7 +23,7 @@ import (
 // The Go SDK reads them below a plain iterable coder too (exec.DataSource).
 const (
 	urnStateBackedIterable = "beam:coder:state_backed_iterable:v1"
-	urnGoSDK               = "beam:version:sdk_base:go"
+	goSDKPrefix            = "beam:version:sdk_base:go:"
 )
 
 func readsStateBacked(plan *graph.Plan, s *graph.Stage) bool {
@@ -31,7 +31,7 @@ func readsStateBacked(plan *graph.Plan, s *graph.Stage) bool {
 		return false
 	}
 	env := plan.Pipeline.GetComponents().GetEnvironments()[s.Environment]
-	if slices.Contains(env.GetCapabilities(), urnGoSDK) {
+	if slices.ContainsFunc(env.GetCapabilities(), func(c string) bool { return strings.HasPrefix(c, goSDKPrefix) }) {
 		return true
 	}
 	// windowed value -> KV -> iterable

@@ -28,6 +28,8 @@ type flags struct {
 	Shapes     []string      `default:"all" help:"Shapes to run; all, or none."`
 	Records    []int         `default:"1000000" help:"Records of each source."`
 	Keys       int           `default:"100000" help:"Different keys."`
+	Hot        int           `help:"How many records in a hundred have one and the same key."`
+	Memory     string        `placeholder:"SIZE" help:"Memory for data of the peers served and embedded."`
 	Peers      []string      `default:"embedded,served,prism,prism-inprocess,sdk-alone" help:"Runners to run on: embedded, served, served-pebble, served-durable, prism, prism-inprocess, flink, sdk-alone."`
 	Also       []string      `help:"Further runners."`
 	Repeat     int           `default:"3" help:"Runs of each workload on each runner, in turn."`
@@ -70,7 +72,7 @@ func (f *flags) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	known := peer.Known(peer.Programs{Summerbeam: f.Summerbeam, Prism: programs.prism, FlinkJars: filepath.Join(f.Cache, "flink")})
+	known := peer.Known(peer.Programs{Summerbeam: f.Summerbeam, Memory: f.Memory, Prism: programs.prism, FlinkJars: filepath.Join(f.Cache, "flink")})
 	peers, err := peer.Select(known, slices.Concat(f.Peers, f.Also))
 	if err != nil {
 		return err
@@ -198,7 +200,7 @@ func (f *flags) workloads(p programs) ([]measure.Workload, error) {
 				continue
 			}
 			once[shape.Name] = true
-			out = append(out, shapeWorkload(p.shape, shape, shapes.Size{Records: records, Keys: f.Keys}))
+			out = append(out, shapeWorkload(p.shape, shape, shapes.Size{Records: records, Keys: f.Keys, Hot: f.Hot}))
 		}
 	}
 	for _, name := range f.Shapes {

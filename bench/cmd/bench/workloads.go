@@ -17,7 +17,11 @@ func shapeWorkload(program string, shape shapes.Shape, size shapes.Size) measure
 	return measure.Workload{
 		Name: shape.Name, Does: shape.Does, Records: shape.Sources * size.Records, Program: program,
 		Args: func(string) []string {
-			return []string{"--shape=" + shape.Name, fmt.Sprintf("--records=%d", size.Records), fmt.Sprintf("--keys=%d", size.Keys)}
+			args := []string{"--shape=" + shape.Name, fmt.Sprintf("--records=%d", size.Records), fmt.Sprintf("--keys=%d", size.Keys)}
+			if size.Hot > 0 {
+				args = append(args, fmt.Sprintf("--hot=%d", size.Hot))
+			}
+			return args
 		},
 		Check: func(stdout []byte, _ string) (measure.Said, error) {
 			var r shapes.Report

@@ -33,6 +33,7 @@ var (
 	shapeName  = flag.String("shape", "group_by_key", "Pipeline to run.")
 	records    = flag.Int("records", 1_000_000, "Records of each source.")
 	keys       = flag.Int("keys", 100_000, "Different keys.")
+	hot        = flag.Int("hot", 0, "How many records in a hundred have one and the same key.")
 	cpuProfile = flag.String("cpu_profile", "", "File for a CPU profile of this process (optional).")
 	sdkAlone   = flag.Bool("sdk_alone", false, "Run it embedded first, and measure what the Go SDK needs to execute the same bundles again, by itself.")
 	memProfile = flag.String("mem_profile", "", "File for an allocation profile of this process (optional).")
@@ -52,7 +53,7 @@ func run(ctx context.Context) error {
 		return err
 	}
 	p, s := beam.NewPipelineWithRoot()
-	shape.Build(s, shapes.Size{Records: *records, Keys: *keys})
+	shape.Build(s, shapes.Size{Records: *records, Keys: *keys, Hot: *hot})
 	if *sdkAlone {
 		return runAlone(ctx, p)
 	}

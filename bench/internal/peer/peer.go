@@ -37,15 +37,17 @@ type Programs struct {
 	Summerbeam, Prism string
 	// FlinkJars is a directory of the Flink job server's class path.
 	FlinkJars string
+	// Memory is Summerbeam's budget; empty for its default.
+	Memory string
 }
 
 // Known are all peers.
 func Known(p Programs) []Peer {
 	return []Peer{
-		embedded{store: "pebble"},
-		served{program: p.Summerbeam, store: "rocksdb"},
-		served{program: p.Summerbeam, store: "rocksdb", durable: true},
-		served{program: p.Summerbeam, store: "pebble"},
+		embedded{store: "pebble", memory: p.Memory},
+		served{program: p.Summerbeam, memory: p.Memory, store: "rocksdb"},
+		served{program: p.Summerbeam, memory: p.Memory, store: "rocksdb", durable: true},
+		served{program: p.Summerbeam, memory: p.Memory, store: "pebble"},
 		prism{program: p.Prism},
 		prismInProcess{},
 		flink{jars: p.FlinkJars},

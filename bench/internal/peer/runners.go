@@ -7,7 +7,7 @@ import (
 )
 
 // embedded is Summerbeam in the program's own process.
-type embedded struct{ store string }
+type embedded struct{ store, memory string }
 
 func (embedded) Name() string { return "embedded" }
 
@@ -16,12 +16,16 @@ func (e embedded) Describe() string {
 }
 
 func (e embedded) Start(context.Context, string) (*Instance, error) {
-	return &Instance{Flags: []string{"--runner=summerbeam", "--summerbeam_store=" + e.store}}, nil
+	flags := []string{"--runner=summerbeam", "--summerbeam_store=" + e.store}
+	if e.memory != "" {
+		flags = append(flags, "--summerbeam_memory="+e.memory)
+	}
+	return &Instance{Flags: flags}, nil
 }
 
 // served is Summerbeam's server.
 type served struct {
-	program, store string
+	program, store, memory string
 	// durable says that jobs outlive the server: the log is synced.
 	durable bool
 }
@@ -50,6 +54,9 @@ func (s served) Start(ctx context.Context, dir string) (*Instance, error) {
 		return nil, err
 	}
 	args := []string{"serve", fmt.Sprintf("--port=%d", port), "--store=" + s.store}
+	if s.memory != "" {
+		args = append(args, "--memory="+s.memory)
+	}
 	if s.durable {
 		args = append(args, "--data_dir="+filepath.Join(dir, "data"))
 	}
