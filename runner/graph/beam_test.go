@@ -50,6 +50,12 @@ func checkAccepted(t testing.TB, plan *Plan) {
 		if _, err := exec.UnmarshalPlan(s.Descriptor, nil); err != nil {
 			t.Errorf("stage %s (%s): the SDK refuses the descriptor: %v", s.ID, s.Name, err)
 		}
+		if s.Truncate == nil {
+			continue
+		}
+		if _, err := exec.UnmarshalPlan(s.Truncate.Descriptor, nil); err != nil {
+			t.Errorf("stage %s (%s): the SDK refuses the truncation: %v", s.ID, s.Name, err)
+		}
 	}
 }
 
@@ -57,6 +63,7 @@ func checkAccepted(t testing.TB, plan *Plan) {
 func TestBeamPipelines(t *testing.T) {
 	scoped := map[string]func(beam.Scope){
 		"Checkpoints":                primitives.Checkpoints,
+		"Drain":                      primitives.Drain,
 		"CoGBK":                      primitives.CoGBK,
 		"GBKShortRead":               primitives.GBKShortRead,
 		"Reshuffle":                  primitives.Reshuffle,

@@ -98,7 +98,8 @@ func (b *builder) coder(expr string) string {
 }
 
 // collection adds a collection that is written name:coder@strategy; coder and
-// strategy may be left out. It returns the name.
+// strategy may be left out. A name that begins with ~ is that of an unbounded
+// collection. It returns the name.
 func (b *builder) collection(spec string) string {
 	spec, strategy, ok := strings.Cut(spec, "@")
 	if !ok {
@@ -108,8 +109,13 @@ func (b *builder) collection(spec string) string {
 	if !ok {
 		coder = "bytes"
 	}
+	name, unbounded := strings.CutPrefix(name, "~")
+	bounded := pipepb.IsBounded_BOUNDED
+	if unbounded {
+		bounded = pipepb.IsBounded_UNBOUNDED
+	}
 	b.p.Components.Pcollections[name] = &pipepb.PCollection{
-		UniqueName: name, CoderId: b.coder(coder), WindowingStrategyId: strategy,
+		UniqueName: name, CoderId: b.coder(coder), WindowingStrategyId: strategy, IsBounded: bounded,
 	}
 	return name
 }

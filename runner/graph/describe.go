@@ -40,6 +40,7 @@ func (c *compiler) stage(d *draft) (*Stage, error) {
 	}
 	if d.kind == SDK && len(d.leaves) > 0 {
 		s.Splittable = d.leaves[0].urn == urnProcessSized
+		s.Unbounded = s.Splittable && c.unbounded(d.leaves[0])
 	}
 	if d.kind == SDK || d.kind == Forward {
 		s.Input = &Input{
@@ -77,7 +78,10 @@ func (c *compiler) stage(d *draft) (*Stage, error) {
 	}
 	switch d.kind {
 	case SDK:
-		return s, c.describe(d, s)
+		if err := c.describe(d, s); err != nil || !s.Splittable {
+			return s, err
+		}
+		return s, c.describeTruncation(d, s)
 	case TestStream:
 		var err error
 		s.TestEvents, err = c.testEvents(d)
@@ -116,16 +120,20 @@ func (c *compiler) timerCoder(l *leaf) string {
 	return c.coders.make(urnTimer, key, c.windowCoder(main))
 }
 
-// describe fills in the descriptor, and the names of sources and sinks.
-func (c *compiler) describe(d *draft, s *Stage) error {
-	b := &fnpb.ProcessBundleDescriptor{
-		Id:                  s.ID,
+func newDescriptor(id string) *fnpb.ProcessBundleDescriptor {
+	return &fnpb.ProcessBundleDescriptor{
+		Id:                  id,
 		Transforms:          make(map[string]*pipepb.PTransform),
 		Pcollections:        make(map[string]*pipepb.PCollection),
 		WindowingStrategies: make(map[string]*pipepb.WindowingStrategy),
 		Coders:              make(map[string]*pipepb.Coder),
 		Environments:        make(map[string]*pipepb.Environment),
 	}
+}
+
+// describe fills in the descriptor, and the names of sources and sinks.
+func (c *compiler) describe(d *draft, s *Stage) error {
+	b := newDescriptor(s.ID)
 	s.Descriptor = b
 	// What stays inside the stage keeps its coder; what comes in has the wire coder,
 	// because SDKs take the coders of side inputs, of state keys and of residuals

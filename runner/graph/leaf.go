@@ -122,7 +122,7 @@ func newLeaf(id string, t *pipepb.PTransform, env string, envs map[string]*pipep
 			return nil, l.broken("side input %q is not among its inputs", local)
 		}
 	}
-	if l.urn == urnPair || l.urn == urnSplit {
+	if l.urn == urnPair || l.urn == urnSplit || l.urn == urnTruncate {
 		l.sides, l.unread = nil, l.sides
 	}
 	return l, l.checkPorts(envs)

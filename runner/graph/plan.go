@@ -73,6 +73,11 @@ type Stage struct {
 	Stateful bool
 	// Splittable says that the stage's root processes sized elements and restrictions.
 	Splittable bool
+	// Unbounded says of a splittable stage that what its root reads or writes has no
+	// end: a bundle of it may run for ever unless it is asked to stop.
+	Unbounded bool
+	// Truncate is set for splittable stages.
+	Truncate *Truncation
 	// Finalizes says that a transform asks for bundle finalization.
 	Finalizes bool
 	// TestEvents is the script of a TestStream.
@@ -81,6 +86,17 @@ type Stage struct {
 	// and sinks carry RemoteGrpcPort payloads with a coder and no endpoint, and
 	// its API endpoints are empty: the worker's side fills them in.
 	Descriptor *fnpb.ProcessBundleDescriptor
+}
+
+// Truncation is how a drain makes an end of a splittable stage's restrictions: a
+// worker stage that reads what the stage reads and writes, in the same coder, what
+// of it is still to be done. Most SDKs leave bounded restrictions as they are and
+// drop unbounded ones, unless the DoFn knows better.
+type Truncation struct {
+	// Descriptor is what a worker registers, as Stage.Descriptor.
+	Descriptor *fnpb.ProcessBundleDescriptor
+	// Source and Sink are the ids of the source and the sink transform.
+	Source, Sink string
 }
 
 // TestEvent is one event of a TestStream: elements, or an advance of processing

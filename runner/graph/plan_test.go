@@ -68,6 +68,9 @@ func checkPlan(t reporter, plan *Plan) {
 		if s.Kind == SDK {
 			checkDescriptor(t, plan, s)
 		}
+		if s.Splittable != (s.Truncate != nil) {
+			t.Errorf("stage %s: splittable %t, truncation %v", s.ID, s.Splittable, s.Truncate)
+		}
 	}
 	compare := func(a, b edge) int {
 		for _, d := range []int{a.from.Stage - b.from.Stage, a.from.Output - b.from.Output,
@@ -119,35 +122,9 @@ func checkDescriptor(t reporter, plan *Plan, s *Stage) {
 	if d.GetId() != s.ID {
 		t.Errorf("stage %s: descriptor %s", s.ID, d.GetId())
 	}
-	checkCoder := func(who, id string) {
-		if d.GetCoders()[id] == nil {
-			t.Errorf("stage %s: %s names coder %q, which the descriptor lacks", s.ID, who, id)
-		}
-	}
-	for id, c := range d.GetCoders() {
-		for _, part := range c.GetComponentCoderIds() {
-			checkCoder("coder "+id, part)
-		}
-	}
-	for id, c := range d.GetPcollections() {
-		checkCoder("collection "+id, c.GetCoderId())
-		w := d.GetWindowingStrategies()[c.GetWindowingStrategyId()]
-		if w == nil {
-			t.Errorf("stage %s: collection %s has no windowing strategy", s.ID, id)
-		}
-		checkCoder("strategy of "+id, w.GetWindowCoderId())
-	}
-	for id, tr := range d.GetTransforms() {
-		if len(tr.GetSubtransforms()) > 0 {
-			t.Errorf("stage %s: %s has subtransforms", s.ID, id)
-		}
-		for _, ports := range []map[string]string{tr.GetInputs(), tr.GetOutputs()} {
-			for local, c := range ports {
-				if d.GetPcollections()[c] == nil {
-					t.Errorf("stage %s: %s: %s names %q, which the descriptor lacks", s.ID, id, local, c)
-				}
-			}
-		}
+	checkComplete(t, s, d)
+	if s.Truncate != nil {
+		checkTruncation(t, plan, s)
 	}
 	checkBoundary(t, s, s.Input.Source, "i0", coderText(plan.Coders, s.sourceCoder(), 0))
 	for _, in := range s.SideInputs {
@@ -179,6 +156,61 @@ func checkDescriptor(t reporter, plan *Plan, s *Stage) {
 	for _, o := range s.Outputs {
 		if d.GetTransforms()[o.Sink] == nil {
 			t.Errorf("stage %s: no sink %q", s.ID, o.Sink)
+		}
+	}
+}
+
+// checkComplete checks that a descriptor has all that its parts name.
+func checkComplete(t reporter, s *Stage, d *fnpb.ProcessBundleDescriptor) {
+	t.Helper()
+	checkCoder := func(who, id string) {
+		if d.GetCoders()[id] == nil {
+			t.Errorf("stage %s: %s names coder %q, which the descriptor lacks", s.ID, who, id)
+		}
+	}
+	for id, c := range d.GetCoders() {
+		for _, part := range c.GetComponentCoderIds() {
+			checkCoder("coder "+id, part)
+		}
+	}
+	for id, c := range d.GetPcollections() {
+		checkCoder("collection "+id, c.GetCoderId())
+		w := d.GetWindowingStrategies()[c.GetWindowingStrategyId()]
+		if w == nil {
+			t.Errorf("stage %s: collection %s has no windowing strategy", s.ID, id)
+		}
+		checkCoder("strategy of "+id, w.GetWindowCoderId())
+	}
+	for id, tr := range d.GetTransforms() {
+		if len(tr.GetSubtransforms()) > 0 {
+			t.Errorf("stage %s: %s has subtransforms", s.ID, id)
+		}
+		for _, ports := range []map[string]string{tr.GetInputs(), tr.GetOutputs()} {
+			for local, c := range ports {
+				if d.GetPcollections()[c] == nil {
+					t.Errorf("stage %s: %s: %s names %q, which the descriptor lacks", s.ID, id, local, c)
+				}
+			}
+		}
+	}
+}
+
+// checkTruncation: what a truncation reads and writes is what the stage reads.
+func checkTruncation(t reporter, plan *Plan, s *Stage) {
+	t.Helper()
+	d := s.Truncate.Descriptor
+	checkComplete(t, s, d)
+	if len(d.GetTransforms()) != 3 || d.GetId() == s.ID {
+		t.Errorf("stage %s: truncation %s has %d transforms, want 3", s.ID, d.GetId(), len(d.GetTransforms()))
+	}
+	want := coderText(plan.Coders, s.Input.Coder, 0)
+	for _, id := range []string{s.Truncate.Source, s.Truncate.Sink} {
+		port := &fnpb.RemoteGrpcPort{}
+		if err := proto.Unmarshal(d.GetTransforms()[id].GetSpec().GetPayload(), port); err != nil {
+			t.Errorf("stage %s: %s: %v", s.ID, id, err)
+		}
+		if got := coderText(d.GetCoders(), port.GetCoderId(), 0); got != want {
+			t.Errorf("stage %s: %s has %s, the stage reads %s", s.ID, id, got, want)
 		}
 	}
 }

@@ -33,7 +33,7 @@ var rewrite = flag.Bool("rewrite", false, "write what tests get into their golde
 //	requirement URN
 //	root ID
 //
-// An output is NAME:CODER@STRATEGY.
+// An output is NAME:CODER@STRATEGY, ~NAME if it is unbounded.
 func TestScripts(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
 	if err != nil || len(files) == 0 {

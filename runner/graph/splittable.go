@@ -1,10 +1,12 @@
 package graph
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 
 	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
+	"google.golang.org/protobuf/proto"
 )
 
 // expandSplittable takes a splittable DoFn apart:
@@ -63,6 +65,62 @@ func (w *walk) expandSplittable(l *leaf) error {
 	t.Inputs[main.local] = sized
 	w.addBefore(l.id, ids)
 	return w.addLeaf(l.id, t, l.env)
+}
+
+// unbounded says whether a leaf reads or writes a collection without end.
+func (c *compiler) unbounded(l *leaf) bool {
+	for _, p := range slices.Concat(l.inputs, l.outputs) {
+		if c.comps.Pcollections[p.collection].GetIsBounded() == pipepb.IsBounded_UNBOUNDED {
+			return true
+		}
+	}
+	return false
+}
+
+// describeTruncation makes the second descriptor of a splittable stage:
+//
+//	source -> truncate -> sink
+//
+// It is told what the processing part is told, the side inputs included, which it
+// doesn't read.
+func (c *compiler) describeTruncation(d *draft, s *Stage) error {
+	root := d.leaves[0]
+	b := newDescriptor(s.ID + "_truncate")
+	t := &Truncation{Descriptor: b, Source: c.freshTransform(s.ID + "_truncate_source"), Sink: c.freshTransform(s.ID + "_truncate_sink")}
+
+	truncate := proto.Clone(s.Descriptor.Transforms[root.id]).(*pipepb.PTransform)
+	truncate.UniqueName += "/TruncateAndSize"
+	truncate.Spec.Urn = urnTruncate
+	out := c.freshCollection(d.collection + "_truncated")
+	truncate.Outputs = map[string]string{"i0": out}
+	b.Transforms[c.freshTransform(root.id+"_truncate")] = truncate
+	c.reachPayload(b, root)
+
+	for _, side := range root.sides {
+		c.describeInput(b, side.collection, c.queueCoder(side.collection))
+	}
+	c.describeInput(b, d.collection, d.sourceCoder)
+	truncated := proto.Clone(c.comps.Pcollections[d.collection]).(*pipepb.PCollection)
+	truncated.UniqueName = fmt.Sprintf("%s (%s)", truncated.GetUniqueName(), out)
+	b.Pcollections[out] = truncated
+
+	source, err := portTransform(t.Source, urnSource, d.sourceCoder)
+	if err != nil {
+		return err
+	}
+	source.Outputs = map[string]string{"i0": d.collection}
+	b.Transforms[t.Source] = source
+	sink, err := portTransform(t.Sink, urnSink, d.inCoder)
+	if err != nil {
+		return err
+	}
+	sink.Inputs = map[string]string{"i0": out}
+	b.Transforms[t.Sink] = sink
+	c.coders.reach(b.Coders, d.sourceCoder)
+	c.coders.reach(b.Coders, d.inCoder)
+	c.finish(b, d.env)
+	s.Truncate = t
+	return nil
 }
 
 // addBefore puts new transforms before one, in the composite that contains it or

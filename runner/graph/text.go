@@ -20,7 +20,7 @@ func (p *Plan) String() string {
 			on   bool
 			name string
 		}{
-			{s.Stateful, "stateful"}, {s.Splittable, "splittable"}, {s.Finalizes, "finalizes"},
+			{s.Stateful, "stateful"}, {s.Splittable, "splittable"}, {s.Unbounded, "unbounded"}, {s.Finalizes, "finalizes"},
 		} {
 			if flag.on {
 				b.WriteString(" " + flag.name)
