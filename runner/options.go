@@ -34,6 +34,10 @@ var options = []option{
 		func(c *engine.Config, v string) error { return positive(v, &c.Core.Slots) }},
 	{"summerbeam_split_after", jobpb.PipelineOptionType_STRING, "How long a bundle runs before it may be split, such as 50ms (default 100ms).",
 		func(c *engine.Config, v string) (err error) { return duration(v, &c.Core.SplitAfter) }},
+	{"summerbeam_checkpoint_after", jobpb.PipelineOptionType_STRING, "How long a bundle of an unbounded source runs before its output is taken and the rest goes to another, such as 5s (default 1s).",
+		func(c *engine.Config, v string) (err error) { return duration(v, &c.Core.CheckpointAfter) }},
+	{"summerbeam_source_slots", jobpb.PipelineOptionType_INTEGER, "Bundles of unbounded sources that run at once, besides the others (default 64).",
+		func(c *engine.Config, v string) error { return positive(v, &c.Core.SourceSlots) }},
 	{"summerbeam_force_splits", jobpb.PipelineOptionType_BOOLEAN, "Split bundles that could be, even if no slot is idle. For tests.",
 		func(c *engine.Config, v string) (err error) {
 			c.Core.ForceSplits, err = strconv.ParseBool(v)

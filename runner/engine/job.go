@@ -118,6 +118,7 @@ type runningBundle struct {
 	splitMu sync.Mutex
 	over    bool
 	blocks  []core.Block // the claim, as splits have left it
+	roots   int          // how many of the last blocks are roots of an element that was split
 }
 
 // worker returns the worker that runs the bundle now, or nil.

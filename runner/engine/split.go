@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -42,12 +43,13 @@ func (j *Job) askSplit(ctx context.Context, a core.AskSplit) {
 			if err != nil || resp == nil || len(resp.GetChannelSplits()) == 0 {
 				return err
 			}
-			primary, residual, err := r.stage.cutClaim(r.blocks, resp)
+			primary, residual, err := r.stage.cutClaim(r.blocks, r.roots, resp)
 			if err != nil || residual == nil {
 				return err
 			}
+			ev.Roots, ev.Idle = len(resp.GetResidualRoots()), untouched(r.blocks, resp)
 			j.keep.replace(r.blocks, primary, residual)
-			r.blocks = primary
+			r.blocks, r.roots = primary, len(resp.GetPrimaryRoots())
 			ev.Refused, ev.Primary, ev.Residual = false, primary, residual
 			return nil
 		})
@@ -61,12 +63,35 @@ func (j *Job) askSplit(ctx context.Context, a core.AskSplit) {
 	}()
 }
 
+// untouched says that the element which was split went into the residual whole, as
+// it was: the bundle had done nothing of it. It may miss some, such as those whose
+// watermark state tells the time.
+func untouched(blocks []core.Block, resp *fnpb.ProcessBundleSplitResponse) bool {
+	at := resp.GetChannelSplits()[0].GetLastPrimaryElement() + 1
+	if len(resp.GetResidualRoots()) != 1 || at < 0 || at >= int64(len(blocks)) {
+		return false
+	}
+	for i := range blocks[:at+1] {
+		if blocks[i].Count != 1 {
+			return false
+		}
+	}
+	data, err := payloadBytes(blocks[at].Payload)
+	return err == nil && bytes.Equal(data, resp.GetResidualRoots()[0].GetApplication().GetElement())
+}
+
 // cutClaim divides a claim as a split's response says: elements up to
 // last_primary_element and the primary roots stay, elements from
 // first_residual_element on and the residual roots go. (An element that was split
 // itself lies between the two.) A nil residual says that nothing was split off: the
 // Go SDK answers so when it is asked again after it has done its whole primary.
-func (r *stageRun) cutClaim(blocks []core.Block, resp *fnpb.ProcessBundleSplitResponse) (primary, residual []core.Block, err error) {
+//
+// The last blocks of the claim may be the primary roots of an earlier split. They
+// stand for one element, the last that the worker has, and a split of that element
+// puts others in their place.
+func (r *stageRun) cutClaim(blocks []core.Block, earlier int, resp *fnpb.ProcessBundleSplitResponse) (primary, residual []core.Block, err error) {
+	claim := blocks
+	blocks = blocks[:len(blocks)-earlier]
 	if n := len(resp.GetChannelSplits()); n != 1 {
 		return nil, nil, fmt.Errorf("%w: %d channel splits for one channel", errSplit, n)
 	}
@@ -78,7 +103,7 @@ func (r *stageRun) cutClaim(blocks []core.Block, resp *fnpb.ProcessBundleSplitRe
 	keep, from := ch.GetLastPrimaryElement()+1, ch.GetFirstResidualElement()
 	roots := len(resp.GetPrimaryRoots()) + len(resp.GetResidualRoots())
 	if roots == 0 && from == keep && keep >= total {
-		return blocks, nil, nil
+		return claim, nil, nil
 	}
 	if keep < 0 || from < keep || from-keep > 1 || keep > total {
 		return nil, nil, fmt.Errorf("%w: primary up to %d, residual from %d, of %d elements", errSplit, keep-1, from, total)

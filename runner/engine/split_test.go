@@ -72,7 +72,7 @@ func TestCutClaim(t *testing.T) {
 		{"before the beginning", channelSplit(-3, -2), nil, nil, errSplit},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			primary, residual, err := st.cutClaim(claim, c.resp)
+			primary, residual, err := st.cutClaim(claim, 0, c.resp)
 			if !errors.Is(err, c.err) {
 				t.Fatalf("error %v, want %v", err, c.err)
 			}
@@ -86,6 +86,52 @@ func TestCutClaim(t *testing.T) {
 				t.Errorf("residual %v, want %v", got, c.residual)
 			}
 		})
+	}
+}
+
+// TestCutClaimAgain: an element that is split in two windows leaves two roots, and
+// they are not two elements when it is split again.
+func TestCutClaimAgain(t *testing.T) {
+	scan, err := coders.CompileWindowed(testCoders(), "wkv")
+	if err != nil {
+		t.Fatal(err)
+	}
+	st := &stageRun{plan: &graph.Stage{}, input: scan}
+	element := func(i int) []byte { return kv(int64(100+i), "k", fmt.Sprint(i)) }
+	claim := []core.Block{block(element(0)), block(element(1)), block(element(2))}
+	split := channelSplit(0, 2)
+	split.PrimaryRoots = []*fnpb.BundleApplication{root(element(10)), root(element(11))}
+	split.ResidualRoots = []*fnpb.DelayedBundleApplication{{Application: root(element(12))}}
+	primary, residual, err := st.cutClaim(claim, 0, split)
+	if err != nil || len(primary) != 3 || len(residual) != 2 {
+		t.Fatalf("%d and %d blocks, %v; want 3 and 2", len(primary), len(residual), err)
+	}
+	// Nothing more of it can be given up: the Go SDK names the element behind it.
+	again, residual, err := st.cutClaim(primary, 2, channelSplit(1, 2))
+	if err != nil || len(again) != 3 || residual != nil {
+		t.Fatalf("%d and %d blocks, %v; want 3 and none", len(again), len(residual), err)
+	}
+	again, residual, err = st.cutClaim(primary, 2, split)
+	if err != nil || len(again) != 3 || len(residual) != 1 {
+		t.Fatalf("%d and %d blocks, %v; want 3 and 1", len(again), len(residual), err)
+	}
+}
+
+func TestUntouched(t *testing.T) {
+	claim := []core.Block{block(kv(0, "k", "0")), block(kv(1, "k", "1"))}
+	for _, c := range []struct {
+		residual []byte
+		want     bool
+	}{{kv(1, "k", "1"), true}, {kv(1, "k", "2"), false}} {
+		split := channelSplit(0, 2)
+		split.PrimaryRoots = []*fnpb.BundleApplication{root(kv(1, "k", ""))}
+		split.ResidualRoots = []*fnpb.DelayedBundleApplication{{Application: root(c.residual)}}
+		if got := untouched(claim, split); got != c.want {
+			t.Errorf("residual %q: %t, want %t", c.residual, got, c.want)
+		}
+	}
+	if untouched(claim, channelSplit(0, 1)) {
+		t.Error("no element was split")
 	}
 }
 

@@ -22,6 +22,13 @@ type Config struct {
 	Attempts, WorkerLosses int
 	// SplitAfter is how long a bundle runs before it may be split (default 100 ms).
 	SplitAfter time.Duration
+	// CheckpointAfter is how long a bundle of an unbounded splittable stage runs
+	// before it is asked to leave the rest for another (default 1 s): nothing of it
+	// can be seen before it has ended.
+	CheckpointAfter time.Duration
+	// SourceSlots is the number of bundles of unbounded splittable stages that may
+	// run at once (default 64). They take no part of Slots.
+	SourceSlots int
 	// ForceSplits asks for splits whether slots are idle or not, for tests.
 	ForceSplits bool
 	// EpochInterval is the longest time between a change and its epoch (default
@@ -49,6 +56,7 @@ func (c Config) withDefaults() Config {
 	}
 	def(&c.Shards, 4)
 	def(&c.Slots, 4)
+	def(&c.SourceSlots, 64)
 	def64(&c.BundleElements, 10_000)
 	def64(&c.BundleBytes, 4<<20)
 	def(&c.Attempts, 3)
@@ -56,6 +64,9 @@ func (c Config) withDefaults() Config {
 	def64(&c.EpochBytes, 32<<20)
 	if c.SplitAfter <= 0 {
 		c.SplitAfter = 100 * time.Millisecond
+	}
+	if c.CheckpointAfter <= 0 {
+		c.CheckpointAfter = time.Second
 	}
 	if c.EpochInterval <= 0 {
 		c.EpochInterval = 200 * time.Millisecond
@@ -77,7 +88,8 @@ type Core struct {
 	// order lists the running bundles by age: iterating bundles would bring the
 	// map's random order into the actions.
 	order []BundleID
-	busy  int // slots in use
+	// busy are the slots in use, sources the source slots.
+	busy, sources int
 
 	epoch epochState
 
@@ -125,6 +137,8 @@ type bundle struct {
 	splitting bool
 	askAt     time.Duration
 	refused   int
+	// checkpoint says that the answer due is to a split at fraction 0.
+	checkpoint bool
 }
 
 // New makes the core of a job that runs plan.
@@ -212,14 +226,14 @@ func (c *Core) advance() {
 		c.stages[i].inbox.wake(c.now)
 	}
 	if c.stopping {
-		if c.busy == 0 && !c.epoch.writing {
+		if c.idle() && !c.epoch.writing {
 			c.finish(c.result)
 		}
 		return
 	}
 	for {
 		c.schedule()
-		if c.busy > 0 || !c.nextTestEvent() {
+		if !c.idle() || !c.nextTestEvent() {
 			break
 		}
 	}
@@ -232,8 +246,11 @@ func (c *Core) advance() {
 	c.wakeUp()
 }
 
+// idle says that nothing runs.
+func (c *Core) idle() bool { return c.busy == 0 && c.sources == 0 }
+
 func (c *Core) done() bool {
-	if c.busy > 0 {
+	if !c.idle() {
 		return false
 	}
 	for i := range c.stages {
@@ -373,7 +390,7 @@ func (c *Core) shardGrouped(ev ShardGrouped) {
 func (c *Core) startBundles(s *stage) {
 	n := len(s.inbox.shards)
 	now := c.processing()
-	for tried := 0; tried < n && c.busy < c.cfg.Slots; {
+	for tried := 0; tried < n && c.free(s) > 0; {
 		i := s.next % n
 		sh := &s.inbox.shards[i]
 		// State has one writer. Groups are of distinct keys: they need no order,
@@ -389,7 +406,7 @@ func (c *Core) startBundles(s *stage) {
 			elements, bytes := c.cfg.BundleElements, c.cfg.BundleBytes
 			if !exclusive {
 				// A queue for all slots: leave a share for those that are still free.
-				free := int64(c.cfg.Slots - c.busy)
+				free := int64(c.free(s))
 				elements = min(elements, max(1, (sh.elements+free-1)/free))
 			}
 			cl = s.inbox.take(i, elements, bytes)
@@ -401,10 +418,11 @@ func (c *Core) startBundles(s *stage) {
 
 func (c *Core) startBundle(s *stage, shard int, cl claim) {
 	c.lastBundle++
-	b := &bundle{id: c.lastBundle, stage: s.index, shard: shard, claim: cl, askAt: c.now + c.cfg.SplitAfter}
+	b := &bundle{id: c.lastBundle, stage: s.index, shard: shard, claim: cl}
+	b.askAt = c.now + c.firstAsk(b)
 	c.bundles[b.id] = b
 	c.order = append(c.order, b.id)
-	c.busy++
+	*c.slots(s)++
 	s.running++
 	s.inbox.shards[shard].running++
 	c.do(RunBundle{
@@ -427,8 +445,8 @@ func (c *Core) endBundle(id BundleID) *bundle {
 			break
 		}
 	}
-	c.busy--
 	s := &c.stages[b.stage]
+	*c.slots(s)--
 	s.running--
 	s.inbox.shards[b.shard].running--
 	return b

@@ -69,7 +69,12 @@ func sorted(v []int) []int {
 func TestEverySeedGivesTheSameResult(t *testing.T) {
 	splits := 0
 	for seed := range uint64(*seeds) {
-		s := newSim(everything(), Config{Shards: 3, Slots: 1 + int(seed%5), BundleElements: 1 + int64(seed%17), EpochBytes: 20, SplitAfter: 10 * time.Millisecond, ForceSplits: seed%2 == 0, Ephemeral: seed%7 == 3}, seed)
+		plan := everything()
+		plan.Stages[1].Unbounded = seed%3 == 0
+		s := newSim(plan, Config{
+			Shards: 3, Slots: 1 + int(seed%5), BundleElements: 1 + int64(seed%17), EpochBytes: 20,
+			SplitAfter: 10 * time.Millisecond, CheckpointAfter: 10 * time.Millisecond, ForceSplits: seed%2 == 0, Ephemeral: seed%7 == 3,
+		}, seed)
 		s.input = numbers(60)
 		s.fail, s.lose, s.residual, s.memory = 20, 10, 60, 5
 		if err := s.run(0); err != nil {

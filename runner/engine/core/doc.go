@@ -46,6 +46,9 @@ type Block struct {
 	Hold int64
 	// Payload is opaque.
 	Payload any
+
+	// idle counts the checkpoints in a row that came before anything of it was done.
+	idle int
 }
 
 // BundleID numbers the bundles of a job from 1.

@@ -74,6 +74,11 @@ type SplitAnswered struct {
 	// Primary is the bundle's claim from now on: its first blocks and what is left
 	// of an element that was split itself. Residual is the rest.
 	Primary, Residual []Block
+	// Roots is how many of the residual, its first, are of an element that was split.
+	Roots int
+	// Idle says that the element which was split is in the residual as it was: the
+	// bundle had done nothing of it.
+	Idle bool
 }
 
 // Tick tells the time; nothing else happened.

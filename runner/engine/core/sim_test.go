@@ -247,7 +247,7 @@ func (s *sim) split(a AskSplit) Event {
 		}
 		return false
 	})
-	if at < 0 || len(all) < 2 || s.plan.Stages[r.Stage].Input == nil || r.Stage == 1 || s.chance(30) {
+	if at < 0 || len(all) < 2 || s.plan.Stages[r.Stage].Input == nil || s.chance(30) {
 		return SplitAnswered{Bundle: a.Bundle, Refused: true}
 	}
 	s.splits++
@@ -256,7 +256,7 @@ func (s *sim) split(a AskSplit) Event {
 	s.running[a.Bundle] = r
 	s.held[a.Bundle] = s.outcome(r)
 	s.pending = slices.Delete(s.pending, at, at+1)
-	return SplitAnswered{Bundle: a.Bundle, Primary: r.Blocks, Residual: s.cut(slices.Clone(all[n:]))}
+	return SplitAnswered{Bundle: a.Bundle, Primary: r.Blocks, Residual: s.cut(slices.Clone(all[n:])), Roots: s.rnd.IntN(2)}
 }
 
 // outcome decides how a bundle will end.

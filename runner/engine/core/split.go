@@ -13,6 +13,15 @@ import (
 // replays the claim as the split left it, and nothing is done twice.
 //
 // Stages with state are not split: a shard's state has one writer.
+//
+// A bundle of an unbounded splittable stage may never end by itself, and nothing of
+// it can be seen before. So it is asked for a checkpoint when it has run for a while:
+// a split at fraction 0, which leaves it with what it has done. What
+// was begun goes to the end of the queue, behind restrictions that have not had their
+// turn. Such
+// bundles run in slots of their own: they mostly wait, and would keep all others
+// from running. They are not split to fill idle slots: each half would be split
+// again, without end.
 
 // splittable says that the stage's bundles may be split, and that several of a
 // shard may run at once.
@@ -25,10 +34,17 @@ func (c *Core) maybeSplit() {
 		idle = len(c.order)
 	}
 	for _, id := range c.order {
-		if idle <= 0 {
-			return
-		}
 		b := c.bundles[id]
+		if c.endless(b) {
+			if !b.splitting && c.mayAsk(b) && c.now >= b.askAt {
+				b.splitting, b.checkpoint = true, true
+				c.do(AskSplit{Bundle: id, Fraction: 0, Elements: b.claim.elements()})
+			}
+			continue
+		}
+		if idle <= 0 {
+			continue
+		}
 		if b.splitting {
 			idle-- // its residual will take a slot
 			continue
@@ -42,6 +58,35 @@ func (c *Core) maybeSplit() {
 	}
 }
 
+// endless says that b may go on for ever.
+func (c *Core) endless(b *bundle) bool { return c.stages[b.stage].plan.Unbounded }
+
+// free is the number of bundles of the stage that may be started.
+func (c *Core) free(s *stage) int {
+	if s.plan.Unbounded {
+		return c.cfg.SourceSlots - c.sources
+	}
+	return c.cfg.Slots - c.busy
+}
+
+// slots counts the bundles that share the stage's slots.
+func (c *Core) slots(s *stage) *int {
+	if s.plan.Unbounded {
+		return &c.sources
+	}
+	return &c.busy
+}
+
+// firstAsk is how long the bundle runs before it is asked for a split. One whose
+// restrictions were cut off before they had begun gets longer: a source that takes
+// its time to connect must come to its first claim.
+func (c *Core) firstAsk(b *bundle) time.Duration {
+	if !c.endless(b) {
+		return c.cfg.SplitAfter
+	}
+	return c.cfg.CheckpointAfter << min(b.claim.idle(), 6)
+}
+
 // mayAsk says that a split of b could give something.
 func (c *Core) mayAsk(b *bundle) bool {
 	s := &c.stages[b.stage]
@@ -51,11 +96,13 @@ func (c *Core) mayAsk(b *bundle) bool {
 // nextAsk returns when a split may be asked for next, or a negative time.
 func (c *Core) nextAsk() time.Duration {
 	at := time.Duration(-1)
-	if c.busy >= c.cfg.Slots && !c.cfg.ForceSplits {
-		return at
-	}
+	full := c.busy >= c.cfg.Slots && !c.cfg.ForceSplits
 	for _, id := range c.order {
-		if b := c.bundles[id]; !b.splitting && c.mayAsk(b) && (at < 0 || b.askAt < at) {
+		b := c.bundles[id]
+		if full && !c.endless(b) {
+			continue
+		}
+		if !b.splitting && c.mayAsk(b) && (at < 0 || b.askAt < at) {
 			at = b.askAt
 		}
 	}
@@ -67,7 +114,8 @@ func (c *Core) splitAnswered(ev SplitAnswered) {
 	if b == nil {
 		return
 	}
-	b.splitting = false
+	checkpoint := b.checkpoint
+	b.splitting, b.checkpoint = false, false
 	if ev.Refused {
 		// Not now; perhaps later, if it goes on for long.
 		b.refused++
@@ -75,7 +123,7 @@ func (c *Core) splitAnswered(ev SplitAnswered) {
 		return
 	}
 	b.refused = 0
-	b.askAt = c.now + c.cfg.SplitAfter
+	idle := b.claim.idle()
 	s := &c.stages[b.stage]
 	in := &s.inbox
 	for _, blk := range ev.Primary {
@@ -83,8 +131,28 @@ func (c *Core) splitAnswered(ev SplitAnswered) {
 	}
 	in.release(b.claim)
 	b.claim.blocks = ev.Primary
-	in.pushFront(b.shard, ev.Residual)
+	b.askAt = c.now + c.firstAsk(b)
+	roots := ev.Residual[:0]
+	if checkpoint {
+		roots = ev.Residual[:ev.Roots]
+	}
+	in.pushFront(b.shard, ev.Residual[len(roots):])
+	for _, blk := range roots {
+		if ev.Idle {
+			blk.idle = idle + 1
+		}
+		in.push(b.shard, blk)
+	}
 	c.moveWatermarks()
+}
+
+// idle is how often in a row something in the claim was cut off with nothing done.
+func (cl *claim) idle() int {
+	n := 0
+	for i := range cl.blocks {
+		n = max(n, cl.blocks[i].idle)
+	}
+	return n
 }
 
 func (cl *claim) elements() int64 {
