@@ -48,6 +48,9 @@ type Config struct {
 	Log *slog.Logger
 	// Engine tunes bundles, shards and epochs; its workers and store are set here.
 	Engine engine.Config
+	// Drain, if not nil, drains the job of RunEmbedded when it is closed: the job reads
+	// no more, lets what it has read flow out, and ends well.
+	Drain <-chan struct{}
 }
 
 // jobs makes executions: it is what the job service and RunEmbedded share.
@@ -179,7 +182,16 @@ func RunEmbedded(ctx context.Context, cfg Config, name string, p *pipepb.Pipelin
 	if err != nil {
 		return res, err
 	}
+	ended := make(chan struct{})
+	go func() {
+		select {
+		case <-cfg.Drain:
+			e.Drain()
+		case <-ended:
+		}
+	}()
 	err = e.Run(ctx)
+	close(ended)
 	res.Attempted, res.Committed = e.Metrics()
 	return res, err
 }

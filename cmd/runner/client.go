@@ -77,6 +77,24 @@ func (c *cancelCmd) Run(ctx context.Context, s streams) error {
 	})
 }
 
+type drainCmd struct {
+	client
+	Job string `arg:"" help:"Id of the job, as summerbeam jobs prints it."`
+}
+
+// Run asks the job to read no more and to end with what it has, and prints the state
+// it is in.
+func (c *drainCmd) Run(ctx context.Context, s streams) error {
+	return c.call(ctx, func(ctx context.Context, jobs jobpb.JobServiceClient) error {
+		resp, err := jobs.Drain(ctx, &jobpb.DrainJobRequest{JobId: c.Job})
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(s.out, "%s %s\n", c.Job, resp.GetState())
+		return nil
+	})
+}
+
 // printable keeps a job's name, which anybody may have chosen, from moving the
 // terminal's cursor or the table's columns.
 func printable(s string) string {

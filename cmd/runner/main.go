@@ -18,6 +18,7 @@ type cli struct {
 	Serve   serveCmd   `cmd:"" help:"Serve Beam's Job API: SDKs submit pipelines here, and their workers connect here."`
 	Jobs    jobsCmd    `cmd:"" help:"List the jobs of a running server."`
 	Cancel  cancelCmd  `cmd:"" help:"Cancel a job of a running server."`
+	Drain   drainCmd   `cmd:"" help:"Let a job of a running server read no more and end with what it has."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 }
 

@@ -62,7 +62,7 @@ func started(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Fatalf("no server has made %s", args[0])
 }
 
-// engine4ever runs jobs until they are cancelled.
+// engine4ever runs jobs until they are cancelled, drained or not.
 type engine4ever struct{}
 
 func (engine4ever) Prepare(*engine.JobInfo, *pipepb.Pipeline) (job.Execution, error) {
@@ -73,6 +73,8 @@ func (engine4ever) Run(ctx context.Context) error {
 	<-ctx.Done()
 	return context.Cause(ctx)
 }
+
+func (engine4ever) Drain() {}
 
 func (engine4ever) Metrics() (attempted, committed []*pipepb.MonitoringInfo) { return nil, nil }
 

@@ -8,8 +8,9 @@
 // (LOOPBACK) unless --environment_type says otherwise.
 //
 // Flags of the embedded runner: --summerbeam_data_dir, --summerbeam_store,
-// --summerbeam_memory. Those of [runner.Options] tune a job in either way. Durable jobs should have a --job_name: a job is found again
-// by its name.
+// --summerbeam_memory, --summerbeam_drain_after. Those of [runner.Options] tune a job
+// in either way. Durable jobs should have a --job_name: a job is found again by its
+// name.
 package beamrunner
 
 import (
@@ -40,6 +41,8 @@ var (
 		"State store of the embedded Summerbeam runner: pebble, or rocksdb in programs built with the tag rocksdb.")
 	memory = flag.String("summerbeam_memory", "",
 		"Memory for data in the embedded Summerbeam runner, such as 512MiB or 2GiB (optional).")
+	drainAfter = flag.Duration("summerbeam_drain_after", 0,
+		"Time after which the embedded Summerbeam runner drains the job: it reads no more, lets what it has read flow out, and ends (optional).")
 )
 
 func init() {
@@ -78,7 +81,7 @@ func Execute(ctx context.Context, p *beam.Pipeline) (beam.PipelineResult, error)
 	if err != nil {
 		return nil, err
 	}
-	j.dataDir, j.store, j.memory = *dataDir, *store, bytes
+	j.dataDir, j.store, j.memory, j.drainAfter = *dataDir, *store, bytes, *drainAfter
 	log.Infof(ctx, "Running job %v embedded in this process", j.name)
 	res, err := j.run(ctx)
 	if res == nil {

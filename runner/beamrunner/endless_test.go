@@ -164,6 +164,26 @@ func TestSourcesDontStarveOthers(t *testing.T) {
 	awaitCanceled(t, ended)
 }
 
+// TestDrainEndlessSource: a drained source does what its truncation leaves it, here
+// the rest of its minute, and the job ends with all that came out of it.
+func TestDrainEndlessSource(t *testing.T) {
+	set(t, drainAfter, 500*time.Millisecond)
+	ended, cancel := start(t, endlessPipeline(3))
+	defer cancel()
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Fatal(err)
+		}
+	case <-time.After(30 * time.Second):
+		t.Fatal("the job goes on")
+	}
+	n := elements.Load()
+	if n == 0 || n%600 != 0 {
+		t.Errorf("%d elements in %d windows, want 600 of each source in each", n, windows.Load())
+	}
+}
+
 var touched atomic.Int64
 
 func touch(int) { touched.Add(1) }

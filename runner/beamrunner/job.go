@@ -3,6 +3,7 @@ package beamrunner
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/apache/beam/sdks/v2/go/container/tools"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
@@ -25,6 +26,8 @@ type job struct {
 	dataDir, store string
 	// memory is in bytes, 0 for the default.
 	memory int64
+	// drainAfter is 0 for never.
+	drainAfter time.Duration
 }
 
 // jobResult is what the embedded runner gives back.

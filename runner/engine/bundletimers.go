@@ -5,6 +5,7 @@ import (
 	"iter"
 	"sync"
 
+	"github.com/summerbeam/summerbeam/internal/coders"
 	"github.com/summerbeam/summerbeam/runner/engine/core"
 )
 
@@ -15,6 +16,8 @@ type bundleTimers struct {
 	stage *stageRun
 	shard *shardTimers
 	fired []*timer
+	// over says that processing time has come to its end: see settle.
+	over bool
 
 	setMu sync.Mutex
 	set   []TimerChunk // in order of arrival
@@ -25,7 +28,10 @@ const maxFired = 10_000
 
 // newBundleTimers takes the due timers out of the shard. The loop calls it.
 func newBundleTimers(st *stageRun, shard *shardTimers, a core.RunBundle) *bundleTimers {
-	return &bundleTimers{stage: st, shard: shard, fired: shard.take(a.Event, a.Processing, maxFired)}
+	return &bundleTimers{
+		stage: st, shard: shard, fired: shard.take(a.Event, a.Processing, maxFired),
+		over: a.Processing == core.MaxTime,
+	}
 }
 
 // fire yields the fired timers, those that follow one another in one family together.
@@ -67,6 +73,11 @@ func (b *bundleTimers) giveBack() {
 
 // settle applies what the bundle did to the shard's timers, and sums them up for
 // the core. Nothing is changed if it fails.
+//
+// When processing time is over, which is when a drained job has read all, its timers
+// fire whatever they wait for. One that sets itself again when it fires, as they do
+// that look for something now and then, would go on for ever. So what a key and window
+// sets in that domain when a timer of that domain has fired for it is dropped.
 func (b *bundleTimers) settle() (*core.Timers, error) {
 	if b == nil {
 		return nil, nil
@@ -84,15 +95,43 @@ func (b *bundleTimers) settle() (*core.Timers, error) {
 			return nil, err
 		}
 	}
+	ended := b.ended()
 	for _, t := range b.fired {
 		b.shard.clear(t.id)
 	}
 	for _, c := range changes {
-		if c.clear != "" {
+		switch {
+		case c.clear != "":
 			b.shard.clear(c.clear)
-		} else {
+		case len(ended) > 0 && c.timer.domain == processingTime && ended[b.stage.owner(&c.timer)]:
+			b.shard.clear(c.timer.id)
+		default:
 			b.shard.set(c.timer)
 		}
 	}
 	return b.shard.summary(), nil
+}
+
+// ended are the owners of timers in processing time that have fired at its end.
+func (b *bundleTimers) ended() map[string]bool {
+	if !b.over {
+		return nil
+	}
+	owners := make(map[string]bool)
+	for _, t := range b.fired {
+		if t.domain == processingTime {
+			owners[b.stage.owner(t)] = true
+		}
+	}
+	return owners
+}
+
+// owner tells apart the transforms, keys and windows that have timers.
+func (r *stageRun) owner(t *timer) string {
+	var e coders.TimerElement
+	// The bytes are ours, made of a timer that was read.
+	if _, err := r.timerScans[t.family].scan.Next(t.data, &e); err != nil {
+		panic(fmt.Errorf("BUG: timer %x: %w", t.data, err))
+	}
+	return string(appendPart(appendPart(appendPart(nil, t.family.Transform), e.Key), e.Windows))
 }

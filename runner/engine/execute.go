@@ -113,7 +113,18 @@ func (j *Job) runBundle(ctx context.Context, a core.RunBundle, r *runningBundle)
 			}
 		}
 	case graph.SDK:
-		res, err := j.runOnWorker(ctx, a, r, out)
+		if a.Truncate {
+			t := &truncated{sink: r.stage.plan.Truncate.Sink}
+			if _, err := j.runOnWorker(ctx, a, r, t.take); err != nil {
+				return nil, err
+			}
+			var err error
+			if fin.Residuals, err = t.residuals(r.stage, a.Blocks); err != nil {
+				return nil, err
+			}
+			break
+		}
+		res, err := j.runOnWorker(ctx, a, r, out.take)
 		if err != nil {
 			return nil, err
 		}
@@ -148,7 +159,7 @@ func impulse() []byte {
 	return coders.AppendVarint(b, 0) // the length of the empty byte string
 }
 
-func (j *Job) runOnWorker(ctx context.Context, a core.RunBundle, r *runningBundle, out *outputs) (*Result, error) {
+func (j *Job) runOnWorker(ctx context.Context, a core.RunBundle, r *runningBundle, out func(sink string, data []byte) error) (*Result, error) {
 	p := j.pools[r.stage.plan.Environment]
 	w, err := p.get(ctx)
 	if err != nil {
@@ -160,7 +171,7 @@ func (j *Job) runOnWorker(ctx context.Context, a core.RunBundle, r *runningBundl
 	in := &claimReader{keep: j.keep, blocks: a.Blocks, tokens: r.state.iterables}
 	defer in.close()
 	r.at.Store(&w)
-	res, err := w.Run(ctx, &Bundle{
+	b := &Bundle{
 		ID: r.id, Stage: r.stage.plan.Name,
 		Descriptor:    r.stage.plan.Descriptor,
 		Source:        r.stage.plan.Input.Source,
@@ -168,10 +179,14 @@ func (j *Job) runOnWorker(ctx context.Context, a core.RunBundle, r *runningBundl
 		Input:         in.read,
 		Timers:        r.timers.fire(),
 		TimerFamilies: r.stage.families,
-		Output:        out.take,
+		Output:        out,
 		TimerOutput:   r.timers.take,
 		State:         r.state,
-	})
+	}
+	if t := r.stage.plan.Truncate; a.Truncate {
+		b.Descriptor, b.Source = t.Descriptor, t.Source
+	}
+	res, err := w.Run(ctx, b)
 	r.at.Store(nil)
 	if err != nil {
 		if errors.Is(err, ErrWorkerLost) {

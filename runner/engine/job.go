@@ -85,6 +85,9 @@ type Job struct {
 	store   jobStore
 	keep    *keeper
 
+	drainOnce sync.Once
+	drained   chan struct{} // closed by Drain
+
 	// The loop's own: no other goroutine touches these.
 	running  map[core.BundleID]*runningBundle
 	finalize map[core.BundleID]*runningBundle
@@ -143,6 +146,7 @@ func New(cfg Config, info *JobInfo, plan *graph.Plan) (*Job, error) {
 		running:  make(map[core.BundleID]*runningBundle),
 		finalize: make(map[core.BundleID]*runningBundle),
 		grouping: make(map[core.BundleID]*groupRun),
+		drained:  make(chan struct{}),
 	}
 	j.store.open = cfg.OpenStore
 	mem := newMemory(cfg.Memory)
@@ -202,7 +206,7 @@ func (j *Job) loop(ctx context.Context) error {
 	defer wake.Stop()
 	poll := time.NewTicker(j.cfg.ProgressEvery)
 	defer poll.Stop()
-	done := ctx.Done()
+	done, drained := ctx.Done(), j.drained
 	var ev core.Event = core.Started{}
 	short := false
 	for {
@@ -237,6 +241,9 @@ func (j *Job) loop(ctx context.Context) error {
 				if short {
 					ev = core.Tick{} // another job may have given memory back
 				}
+			case <-drained:
+				drained = nil
+				ev = core.Drained{}
 			case <-done:
 				done = nil
 				ev = core.Canceled{Cause: context.Cause(ctx)}

@@ -20,6 +20,9 @@ type Execution interface {
 	// Run runs the job to its end: nil when it is done. When ctx ends, it stops
 	// its workers and returns ctx's cause.
 	Run(ctx context.Context) error
+	// Drain asks the job to read no more and to end with what it has; Run then
+	// returns nil. Safe to call at any time, before Run too.
+	Drain()
 	// Metrics returns the job's metrics so far, and after Run its final ones.
 	// Safe to call at any time.
 	Metrics() (attempted, committed []*pipepb.MonitoringInfo)

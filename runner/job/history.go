@@ -14,7 +14,7 @@ import (
 )
 
 // Bounds of one job's message log. Errors have bounds of their own, lest a
-// stream of warnings should wash them away. State changes, at most five, are never dropped.
+// stream of warnings should wash them away. State changes, at most six, are never dropped.
 const (
 	messageCount = 1000
 	messageBytes = 1 << 20

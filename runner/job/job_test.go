@@ -23,6 +23,7 @@ import (
 type fakeEngine struct {
 	prepare func(*engine.JobInfo, *pipepb.Pipeline) error
 	run     func(context.Context, *engine.JobInfo) error
+	drain   func()
 	metrics func() (attempted, committed []*pipepb.MonitoringInfo)
 }
 
@@ -39,6 +40,12 @@ type fakeExecution struct {
 	e    *fakeEngine
 	info *engine.JobInfo
 	once sync.Once
+}
+
+func (x *fakeExecution) Drain() {
+	if x.e.drain != nil {
+		x.e.drain()
+	}
 }
 
 func (x *fakeExecution) Run(ctx context.Context) error {

@@ -43,7 +43,7 @@ var errExited = errors.New("BUG: the job's execution ended its goroutine without
 // run runs a started job to its end.
 func (s *Server) run(j *job) {
 	defer s.running.Done()
-	if _, ok := j.history.advance(started); !ok {
+	if state, ok := j.history.advance(started); !ok && state != jobpb.JobState_DRAINING {
 		// Cancelled since.
 		s.end(j, context.Cause(j.ctx))
 		return
@@ -100,6 +100,30 @@ func (s *Server) cancelJob(j *job, cause error) jobpb.JobState_Enum {
 		s.forget(s.registry.finish(j))
 	}
 	return state
+}
+
+// drainJob asks a job to read no more and to end with what it has, and returns its
+// state after that.
+func (s *Server) drainJob(j *job) jobpb.JobState_Enum {
+	state, changed := j.history.advance(drained, message{jobpb.JobMessage_JOB_MESSAGE_BASIC, "the job is drained"})
+	if changed {
+		j.log.Info("job is drained")
+		j.drain()
+	}
+	return state
+}
+
+// drain hands the request on to the execution, unless it has ended.
+func (j *job) drain() {
+	j.metricsMu.Lock()
+	ex := j.execution
+	j.metricsMu.Unlock()
+	if ex == nil {
+		return
+	}
+	if err := guard("draining the job", func() error { ex.Drain(); return nil }); err != nil {
+		j.log.Error("the job is not drained", "error", err)
+	}
 }
 
 // forget releases what is kept for jobs that left the registry.

@@ -159,14 +159,21 @@ func (js jobService) Cancel(_ context.Context, req *jobpb.CancelJobRequest) (*jo
 	return &jobpb.CancelJobResponse{State: js.s.cancelJob(j, errCancelled)}, nil
 }
 
-// Drain is refused: stopping the sources and letting the rest flow out is not
-// supported yet.
+// Drain asks the job to read no more, to let what it has read flow out and to end, and
+// returns at once. Repeating it does no harm.
 func (js jobService) Drain(_ context.Context, req *jobpb.DrainJobRequest) (*jobpb.DrainJobResponse, error) {
 	j, err := js.s.job(req.GetJobId())
 	if err != nil {
 		return nil, err
 	}
-	return nil, statusText(codes.Unimplemented, fmt.Sprintf("job %s can't be drained, draining is not supported; cancel it instead", j.id))
+	switch state := js.s.drainJob(j); state {
+	case jobpb.JobState_DRAINING, jobpb.JobState_DRAINED:
+		return &jobpb.DrainJobResponse{State: state}, nil
+	case jobpb.JobState_STOPPED:
+		return nil, statusText(codes.FailedPrecondition, fmt.Sprintf("job %s does not run: run it first, or cancel it", j.id))
+	default:
+		return nil, statusText(codes.FailedPrecondition, fmt.Sprintf("job %s can't be drained, it is %s", j.id, state))
+	}
 }
 
 // GetJobMetrics returns the job's metrics so far.

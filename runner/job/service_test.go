@@ -212,7 +212,57 @@ func TestCancel(t *testing.T) {
 		t.Errorf("Cancel after the end returned %v", got)
 	}
 	_, err := f.jobs.Drain(f.ctx, &jobpb.DrainJobRequest{JobId: id})
-	wantCode(t, err, codes.Unimplemented, "drain", "cancel it instead")
+	wantCode(t, err, codes.FailedPrecondition, "drained", "CANCELLED")
+}
+
+func TestDrain(t *testing.T) {
+	for name, c := range map[string]struct {
+		err  error
+		want jobpb.JobState_Enum
+	}{"good": {nil, jobpb.JobState_DRAINED}, "bad": {errors.New("no"), jobpb.JobState_FAILED}} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t)
+			asked, release := make(chan struct{}), make(chan struct{})
+			f.engine.drain = func() { close(asked) } // once
+			f.engine.run = func(ctx context.Context, _ *engine.JobInfo) error {
+				<-asked
+				<-release
+				return c.err
+			}
+			id := f.prepare(pipeline())
+			_, err := f.jobs.Drain(f.ctx, &jobpb.DrainJobRequest{JobId: id})
+			wantCode(t, err, codes.FailedPrecondition, "does not run")
+			f.run(id)
+			for range 3 {
+				resp, err := f.jobs.Drain(f.ctx, &jobpb.DrainJobRequest{JobId: id})
+				if err != nil || resp.GetState() != jobpb.JobState_DRAINING {
+					t.Fatalf("Drain returned %v, %v", resp, err)
+				}
+			}
+			close(release)
+			got := f.messages(id)
+			if last := got[len(got)-1]; last != c.want.String() {
+				t.Errorf("messages %q, want %v last", got, c.want)
+			}
+		})
+	}
+}
+
+// A job that is drained may take its time, so it can be cancelled too.
+func TestCancelWhileDraining(t *testing.T) {
+	f := newFixture(t)
+	f.engine.run = untilCancelled
+	id := f.prepare(pipeline())
+	f.run(id)
+	if _, err := f.jobs.Drain(f.ctx, &jobpb.DrainJobRequest{JobId: id}); err != nil {
+		t.Fatal(err)
+	}
+	if got := f.cancel(id); got != jobpb.JobState_CANCELLING {
+		t.Errorf("Cancel returned %v", got)
+	}
+	if got := f.messages(id); got[len(got)-1] != "CANCELLED" {
+		t.Errorf("messages %q", got)
+	}
 }
 
 func TestCancelBeforeRun(t *testing.T) {

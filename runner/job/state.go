@@ -12,6 +12,8 @@ const (
 	started
 	// cancelled: somebody asked for the job's end.
 	cancelled
+	// drained: somebody asked for the job's end in good order.
+	drained
 	// expired: a prepared job was not run and is forgotten.
 	expired
 	// succeeded: the execution ended without an error.
@@ -25,8 +27,10 @@ const (
 //
 //	STOPPED -> STARTING -> RUNNING -> DONE | FAILED
 //	   |          |           |
-//	   |          +-----------+-> CANCELLING -> CANCELLED
-//	   +------------------------------------------^
+//	   |          +-----------+-> DRAINING -> DRAINED | FAILED
+//	   |          |           |       |
+//	   |          +-----------+-------+-> CANCELLING -> CANCELLED
+//	   +--------------------------------------------------^
 //
 // A job that is told to stop ends CANCELLED, however its execution ended in the meantime:
 // who got CANCELLING for an answer waits for that.
@@ -45,8 +49,19 @@ func next(s jobpb.JobState_Enum, e event) (jobpb.JobState_Enum, bool) {
 			return jobpb.JobState_RUNNING, s == jobpb.JobState_STARTING
 		case cancelled:
 			return jobpb.JobState_CANCELLING, true
+		case drained:
+			return jobpb.JobState_DRAINING, true
 		case succeeded:
 			return jobpb.JobState_DONE, s == jobpb.JobState_RUNNING
+		case failed:
+			return jobpb.JobState_FAILED, true
+		}
+	case jobpb.JobState_DRAINING:
+		switch e {
+		case cancelled:
+			return jobpb.JobState_CANCELLING, true
+		case succeeded:
+			return jobpb.JobState_DRAINED, true
 		case failed:
 			return jobpb.JobState_FAILED, true
 		}
@@ -62,7 +77,7 @@ func next(s jobpb.JobState_Enum, e event) (jobpb.JobState_Enum, bool) {
 // terminal says that nothing follows s.
 func terminal(s jobpb.JobState_Enum) bool {
 	switch s {
-	case jobpb.JobState_DONE, jobpb.JobState_FAILED, jobpb.JobState_CANCELLED:
+	case jobpb.JobState_DONE, jobpb.JobState_FAILED, jobpb.JobState_CANCELLED, jobpb.JobState_DRAINED:
 		return true
 	}
 	return false

@@ -8,7 +8,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-var allEvents = []event{submitted, started, cancelled, expired, succeeded, failed}
+var allEvents = []event{submitted, started, cancelled, drained, expired, succeeded, failed}
 
 // TestNext states every transition there is. All other pairs change nothing.
 func TestNext(t *testing.T) {
@@ -26,6 +26,11 @@ func TestNext(t *testing.T) {
 		{jobpb.JobState_RUNNING, cancelled}:    jobpb.JobState_CANCELLING,
 		{jobpb.JobState_RUNNING, succeeded}:    jobpb.JobState_DONE,
 		{jobpb.JobState_RUNNING, failed}:       jobpb.JobState_FAILED,
+		{jobpb.JobState_STARTING, drained}:     jobpb.JobState_DRAINING,
+		{jobpb.JobState_RUNNING, drained}:      jobpb.JobState_DRAINING,
+		{jobpb.JobState_DRAINING, cancelled}:   jobpb.JobState_CANCELLING,
+		{jobpb.JobState_DRAINING, succeeded}:   jobpb.JobState_DRAINED,
+		{jobpb.JobState_DRAINING, failed}:      jobpb.JobState_FAILED,
 		{jobpb.JobState_CANCELLING, succeeded}: jobpb.JobState_CANCELLED,
 		{jobpb.JobState_CANCELLING, failed}:    jobpb.JobState_CANCELLED,
 	}
@@ -46,8 +51,9 @@ func TestNext(t *testing.T) {
 func TestHistoryStates(t *testing.T) {
 	legal := map[jobpb.JobState_Enum][]jobpb.JobState_Enum{
 		jobpb.JobState_STOPPED:    {jobpb.JobState_STARTING, jobpb.JobState_CANCELLED},
-		jobpb.JobState_STARTING:   {jobpb.JobState_RUNNING, jobpb.JobState_FAILED, jobpb.JobState_CANCELLING},
-		jobpb.JobState_RUNNING:    {jobpb.JobState_DONE, jobpb.JobState_FAILED, jobpb.JobState_CANCELLING},
+		jobpb.JobState_STARTING:   {jobpb.JobState_RUNNING, jobpb.JobState_FAILED, jobpb.JobState_CANCELLING, jobpb.JobState_DRAINING},
+		jobpb.JobState_RUNNING:    {jobpb.JobState_DONE, jobpb.JobState_FAILED, jobpb.JobState_CANCELLING, jobpb.JobState_DRAINING},
+		jobpb.JobState_DRAINING:   {jobpb.JobState_DRAINED, jobpb.JobState_FAILED, jobpb.JobState_CANCELLING},
 		jobpb.JobState_CANCELLING: {jobpb.JobState_CANCELLED},
 	}
 	rapid.Check(t, func(t *rapid.T) {

@@ -101,6 +101,7 @@ type Core struct {
 	stopping bool
 	result   error
 	finished bool
+	draining bool
 
 	actions []Action
 }
@@ -139,6 +140,8 @@ type bundle struct {
 	refused   int
 	// checkpoint says that the answer due is to a split at fraction 0.
 	checkpoint bool
+	// truncation says that it truncates its claim instead of processing it.
+	truncation bool
 }
 
 // New makes the core of a job that runs plan.
@@ -196,6 +199,8 @@ func (c *Core) Step(now time.Duration, ev Event) []Action {
 		c.splitAnswered(ev)
 	case Canceled:
 		c.stop(ev.Cause)
+	case Drained:
+		c.drain()
 	case Memory:
 		c.short = ev.Short
 	case Tick:
@@ -389,7 +394,7 @@ func (c *Core) shardGrouped(ev ShardGrouped) {
 
 func (c *Core) startBundles(s *stage) {
 	n := len(s.inbox.shards)
-	now := c.processing()
+	now := c.processingOf(s)
 	for tried := 0; tried < n && c.free(s) > 0; {
 		i := s.next % n
 		sh := &s.inbox.shards[i]
@@ -418,7 +423,7 @@ func (c *Core) startBundles(s *stage) {
 
 func (c *Core) startBundle(s *stage, shard int, cl claim) {
 	c.lastBundle++
-	b := &bundle{id: c.lastBundle, stage: s.index, shard: shard, claim: cl}
+	b := &bundle{id: c.lastBundle, stage: s.index, shard: shard, claim: cl, truncation: c.truncation(s, cl)}
 	b.askAt = c.now + c.firstAsk(b)
 	c.bundles[b.id] = b
 	c.order = append(c.order, b.id)
@@ -428,7 +433,7 @@ func (c *Core) startBundle(s *stage, shard int, cl claim) {
 	c.do(RunBundle{
 		Bundle: b.id, Stage: s.index, Shard: shard,
 		Attempt: cl.failed + cl.lost + 1, Blocks: cl.blocks,
-		Event: s.eventWM, Processing: c.processing(),
+		Event: s.eventWM, Processing: c.processingOf(s), Truncate: b.truncation,
 	})
 }
 
@@ -474,7 +479,7 @@ func (c *Core) bundleFinished(ev BundleFinished) {
 		}
 	}
 	for _, r := range ev.Residuals {
-		s.inbox.delay(c.now+r.Delay, b.shard, r.Block)
+		c.leave(b, r)
 	}
 	s.inbox.release(b.claim)
 	if ev.Timers != nil {
@@ -569,6 +574,14 @@ func (c *Core) processing() int64 {
 		return c.cfg.StartMillis + c.moved
 	}
 	return c.cfg.StartMillis + c.now.Milliseconds()
+}
+
+// processingOf is the processing time that a stage's timers see.
+func (c *Core) processingOf(s *stage) int64 {
+	if c.draining && s.inputWM == MaxTime {
+		return MaxTime
+	}
+	return c.processing()
 }
 
 // nextProcessing is the next processing time at which a timer fires.

@@ -49,6 +49,9 @@ type Block struct {
 
 	// idle counts the checkpoints in a row that came before anything of it was done.
 	idle int
+	// truncated says that a drain has truncated it; done that it is what a bundle had
+	// done of something when it was cut off. Neither is to be truncated any more.
+	truncated, done bool
 }
 
 // BundleID numbers the bundles of a job from 1.

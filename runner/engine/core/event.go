@@ -87,6 +87,9 @@ type Tick struct{}
 // Memory says whether memory is short from now on.
 type Memory struct{ Short bool }
 
+// Drained asks the job to read no more and to come to its end with what it has.
+type Drained struct{}
+
 // Canceled asks the job to stop. Cause becomes the job's result.
 type Canceled struct{ Cause error }
 
@@ -98,6 +101,7 @@ func (EpochDurable) event()   {}
 func (SplitAnswered) event()  {}
 func (Tick) event()           {}
 func (Memory) event()         {}
+func (Drained) event()        {}
 func (Canceled) event()       {}
 
 // Routed is one output block on its way to one reader.
@@ -126,8 +130,13 @@ type RunBundle struct {
 	// Attempt counts from 1.
 	Attempt int
 	Blocks  []Block
-	// Timers of the shard up to these times (ms) fire in the bundle, in order.
+	// Timers of the shard up to these times (ms) fire in the bundle, in order. At the
+	// end of processing time (MaxTime) a key whose timers of that domain have fired
+	// can set no more of them, or it would go on for ever.
 	Event, Processing int64
+	// Truncate says that the stage's truncation runs in place of the stage. What it
+	// writes comes back as residuals, one for each element.
+	Truncate bool
 }
 
 // Commit merges a finished bundle's staged state into the dirty layer, at once.

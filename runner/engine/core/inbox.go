@@ -1,6 +1,9 @@
 package core
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // inbox is what waits in front of one stage: a queue of blocks per shard. A stage
 // that is not keyed has one shard, from which many bundles may draw at once.
@@ -111,6 +114,9 @@ func (in *inbox) wake(now time.Duration) {
 	in.delayed = in.delayed[n:]
 }
 
+// wakeAll moves all residuals.
+func (in *inbox) wakeAll() { in.wake(math.MaxInt64) }
+
 // take claims the next bundle's input from a shard: a failed claim as it was, or
 // ready blocks up to the limits, at least one.
 func (in *inbox) take(shard int, maxElements, maxBytes int64) claim {
@@ -125,7 +131,8 @@ func (in *inbox) take(shard int, maxElements, maxBytes int64) claim {
 	end := s.head
 	for end < len(s.ready) {
 		b := &s.ready[end]
-		if end > s.head && (elements+b.Count > maxElements || bytes+b.Bytes > maxBytes) {
+		if first := &s.ready[s.head]; end > s.head && (elements+b.Count > maxElements || bytes+b.Bytes > maxBytes ||
+			b.truncated != first.truncated || b.done != first.done) {
 			break
 		}
 		elements += b.Count

@@ -42,6 +42,11 @@ type sim struct {
 	// held are the ends of bundles whose split is being answered.
 	held   map[BundleID]Event
 	splits int
+	// drainAt is the step of a drain, 0 for none. From then on kept and dropped are
+	// what truncations have made of the values that they saw, how often.
+	drainAt       int
+	drained       bool
+	kept, dropped map[int]int
 }
 
 const simKeys = 7
@@ -51,8 +56,8 @@ func newSim(plan *graph.Plan, cfg Config, seed uint64) *sim {
 		plan: plan, cfg: cfg, rnd: rand.New(rand.NewPCG(seed, 1)), c: New(plan, cfg),
 		running: map[BundleID]RunBundle{}, aborted: map[BundleID]bool{}, committed: map[BundleID]bool{},
 		side: map[[2]int][]int{}, sealed: map[[2]int]bool{},
-		held: map[BundleID]Event{},
-		got:  make([][]int, len(plan.Stages)), wake: -1,
+		held: map[BundleID]Event{}, kept: map[int]int{}, dropped: map[int]int{},
+		got: make([][]int, len(plan.Stages)), wake: -1,
 	}
 }
 
@@ -70,6 +75,13 @@ func (s *sim) run(stopAfter int) error {
 		}
 		if stopAfter > 0 && s.steps == stopAfter {
 			if err := s.step(Canceled{Cause: errCanceled}); err != nil {
+				return err
+			}
+			continue
+		}
+		if s.drainAt > 0 && s.steps >= s.drainAt && !s.drained {
+			s.drained = true
+			if err := s.step(Drained{}); err != nil {
 				return err
 			}
 			continue
@@ -155,6 +167,9 @@ func (s *sim) act(a Action, fin BundleFinished) error {
 		if len(s.plan.Stages[a.Stage].SideInputs) > 0 && !s.sealed[[2]int{a.Stage, 0}] {
 			return errors.New("a bundle runs before its side input is complete")
 		}
+		if err := s.checkDrained(a); err != nil {
+			return err
+		}
 		s.running[a.Bundle] = a
 		s.pending = append(s.pending, s.outcome(a))
 	case Commit:
@@ -163,6 +178,10 @@ func (s *sim) act(a Action, fin BundleFinished) error {
 		}
 		s.committed[a.Bundle] = true
 		r := s.running[a.Bundle]
+		if r.Truncate {
+			s.truncated(r, fin)
+			return nil
+		}
 		for _, b := range r.Blocks {
 			s.got[r.Stage] = append(s.got[r.Stage], s.values(r.Stage, b)...)
 		}
@@ -200,6 +219,39 @@ func (s *sim) act(a Action, fin BundleFinished) error {
 		s.ended, s.result = true, a.Err
 	}
 	return nil
+}
+
+// checkDrained sees that a drained job processes nothing that was not truncated, but
+// for what bundles had done by then.
+func (s *sim) checkDrained(a RunBundle) error {
+	if !s.drained || s.plan.Stages[a.Stage].Truncate == nil {
+		if a.Truncate {
+			return errors.New("truncated without a drain")
+		}
+		return nil
+	}
+	for _, b := range a.Blocks {
+		for _, v := range s.values(a.Stage, b) {
+			if done := a.Attempt > 1; !a.Truncate && s.kept[v] == 0 && !done {
+				return fmt.Errorf("%d is processed, not truncated", v)
+			}
+		}
+	}
+	return nil
+}
+
+func (s *sim) truncated(r RunBundle, fin BundleFinished) {
+	for _, b := range r.Blocks {
+		for _, v := range s.values(r.Stage, b) {
+			s.dropped[v]++
+		}
+	}
+	for _, res := range fin.Residuals {
+		for _, v := range res.Block.Payload.([]int) {
+			s.dropped[v]--
+			s.kept[v]++
+		}
+	}
 }
 
 func (s *sim) values(stage int, b Block) []int {
@@ -273,6 +325,16 @@ func (s *sim) outcome(a RunBundle) Event {
 		all = append(all, s.values(a.Stage, b)...)
 	}
 	st := s.plan.Stages[a.Stage]
+	if a.Truncate {
+		for _, b := range a.Blocks {
+			for _, v := range s.values(a.Stage, b) {
+				if v%3 > 0 {
+					ev.Residuals = append(ev.Residuals, Residual{Block: Block{Count: 1, Hold: b.Hold, Payload: []int{v}}})
+				}
+			}
+		}
+		return ev
+	}
 	if st.Splittable && len(all) > 1 && s.chance(s.residual) {
 		n := len(all) / 2
 		rest := slices.Clone(all[n:])

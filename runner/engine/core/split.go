@@ -58,8 +58,12 @@ func (c *Core) maybeSplit() {
 	}
 }
 
-// endless says that b may go on for ever.
-func (c *Core) endless(b *bundle) bool { return c.stages[b.stage].plan.Unbounded }
+// endless says that b is to be asked for checkpoints: it may go on for ever, or a
+// drain wants to truncate what it has not done.
+func (c *Core) endless(b *bundle) bool {
+	s := &c.stages[b.stage]
+	return s.plan.Unbounded || c.cutShort(s, b)
+}
 
 // free is the number of bundles of the stage that may be started.
 func (c *Core) free(s *stage) int {
@@ -81,8 +85,11 @@ func (c *Core) slots(s *stage) *int {
 // restrictions were cut off before they had begun gets longer: a source that takes
 // its time to connect must come to its first claim.
 func (c *Core) firstAsk(b *bundle) time.Duration {
-	if !c.endless(b) {
+	switch {
+	case !c.endless(b):
 		return c.cfg.SplitAfter
+	case c.cutShort(&c.stages[b.stage], b):
+		return 0
 	}
 	return c.cfg.CheckpointAfter << min(b.claim.idle(), 6)
 }
@@ -90,7 +97,7 @@ func (c *Core) firstAsk(b *bundle) time.Duration {
 // mayAsk says that a split of b could give something.
 func (c *Core) mayAsk(b *bundle) bool {
 	s := &c.stages[b.stage]
-	return s.splittable() && !b.aborted && (s.plan.Splittable || b.claim.elements() > 1)
+	return s.splittable() && !b.aborted && !b.truncation && (s.plan.Splittable || b.claim.elements() > 1)
 }
 
 // nextAsk returns when a split may be asked for next, or a negative time.
@@ -123,7 +130,7 @@ func (c *Core) splitAnswered(ev SplitAnswered) {
 		return
 	}
 	b.refused = 0
-	idle := b.claim.idle()
+	idle, old := b.claim.idle(), b.claim
 	s := &c.stages[b.stage]
 	in := &s.inbox
 	for _, blk := range ev.Primary {
@@ -131,6 +138,12 @@ func (c *Core) splitAnswered(ev SplitAnswered) {
 	}
 	in.release(b.claim)
 	b.claim.blocks = ev.Primary
+	for i := range ev.Primary {
+		ev.Primary[i].truncated, ev.Primary[i].done = old.truncated(), old.done() || checkpoint
+	}
+	for i := range ev.Residual {
+		ev.Residual[i].truncated, ev.Residual[i].done = old.truncated(), false
+	}
 	b.askAt = c.now + c.firstAsk(b)
 	roots := ev.Residual[:0]
 	if checkpoint {
@@ -145,6 +158,9 @@ func (c *Core) splitAnswered(ev SplitAnswered) {
 	}
 	c.moveWatermarks()
 }
+
+func (cl *claim) truncated() bool { return len(cl.blocks) > 0 && cl.blocks[0].truncated }
+func (cl *claim) done() bool      { return len(cl.blocks) > 0 && cl.blocks[0].done }
 
 // idle is how often in a row something in the claim was cut off with nothing done.
 func (cl *claim) idle() int {

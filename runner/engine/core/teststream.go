@@ -22,6 +22,9 @@ func newTestStream(p *graph.Stage) *testStream {
 
 func (t *testStream) over() bool { return t.next > len(t.events) }
 
+// end drops what is left of the script.
+func (t *testStream) end() { t.next = max(t.next, len(t.events)) }
+
 // minWatermark is what the stage as a whole has reached.
 func (t *testStream) minWatermark() int64 {
 	m := int64(MaxTime)
