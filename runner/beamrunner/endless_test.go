@@ -100,7 +100,11 @@ func setFlag(t *testing.T, name, value string) {
 	if err := flag.Set(name, value); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { flag.Set(name, "") })
+	t.Cleanup(func() {
+		flag.Set(name, "")
+		// Running a pipeline has made an option of it, for good.
+		beam.PipelineOptions.Set(name, "")
+	})
 }
 
 // start runs a pipeline until the test or cancel ends it.
