@@ -176,6 +176,10 @@ func checkKey(key *fnpb.StateKey) error {
 	if key == nil {
 		return fmt.Errorf("the state request has no key")
 	}
+	// Nearly all of them, without reflection.
+	if b := key.GetBagUserState(); b != nil && len(key.ProtoReflect().GetUnknown()) == 0 && len(b.ProtoReflect().GetUnknown()) == 0 {
+		return nil
+	}
 	unknown := len(key.ProtoReflect().GetUnknown()) > 0
 	known := ""
 	key.ProtoReflect().Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {

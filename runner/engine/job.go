@@ -153,7 +153,7 @@ func New(cfg Config, info *JobInfo, plan *graph.Plan) (*Job, error) {
 	j.keep = &keeper{mem: mem, slots: int64(cfg.Core.Slots), disk: newSegments(cfg.SpillDir, cfg.files, mem, func(stage int) string { return plan.Stages[stage].ID })}
 	lim := j.limits()
 	for _, s := range plan.Stages {
-		st, err := newStageRun(plan, s, cfg.Core.Shards, lim, mem)
+		st, err := newStageRun(plan, s, cfg.Core, lim, mem)
 		if err != nil {
 			return nil, err
 		}

@@ -37,7 +37,7 @@ type targetRoute struct {
 	waits bool
 }
 
-func compileRoutes(plan *graph.Plan, s *graph.Stage, shards int) (*routes, error) {
+func compileRoutes(plan *graph.Plan, s *graph.Stage, cfg core.Config) (*routes, error) {
 	r := &routes{bySink: make(map[string]int)}
 	for i, o := range s.Outputs {
 		scan, err := coders.CompileWindowed(plan.Coders, o.Coder)
@@ -54,7 +54,7 @@ func compileRoutes(plan *graph.Plan, s *graph.Stage, shards int) (*routes, error
 			tr := targetRoute{single: reader.Splittable, stage: t.Stage}
 			tr.waits = reader.Input.Grouping != nil && !reader.Input.Grouping.Triggered
 			if reader.Input.Keyed {
-				tr.shards = shards
+				tr.shards = cfg.ShardsOf(reader)
 			}
 			or.targets = append(or.targets, tr)
 		}

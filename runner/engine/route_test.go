@@ -20,7 +20,7 @@ func testRoutes(t fataler, readers ...*graph.Stage) *outputRoute {
 		plan.Stages = append(plan.Stages, r)
 		src.Outputs[0].To = append(src.Outputs[0].To, graph.Target{Stage: i + 1, SideInput: -1})
 	}
-	r, err := compileRoutes(plan, src, 4)
+	r, err := compileRoutes(plan, src, core.Config{Shards: 4})
 	if err != nil {
 		t.Fatalf("compile: %v", err)
 	}

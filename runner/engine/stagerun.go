@@ -6,6 +6,7 @@ import (
 
 	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
 	"github.com/summerbeam/summerbeam/internal/coders"
+	"github.com/summerbeam/summerbeam/runner/engine/core"
 	"github.com/summerbeam/summerbeam/runner/graph"
 	"google.golang.org/protobuf/proto"
 )
@@ -56,10 +57,11 @@ func (r *stageRun) allShards() []*shardState {
 	return append(slices.Clone(r.shards), r.trigger.state...)
 }
 
-func newStageRun(plan *graph.Plan, s *graph.Stage, shards int, lim limits, mem *memory) (*stageRun, error) {
+func newStageRun(plan *graph.Plan, s *graph.Stage, cfg core.Config, lim limits, mem *memory) (*stageRun, error) {
 	r := &stageRun{plan: s, index: s.Index, sides: make(map[sideID]*sideInput), states: make(map[sideID]*coders.Scanner)}
+	shards := cfg.ShardsOf(s)
 	var err error
-	if r.routes, err = compileRoutes(plan, s, shards); err != nil {
+	if r.routes, err = compileRoutes(plan, s, cfg); err != nil {
 		return nil, err
 	}
 	if s.Input != nil {

@@ -29,6 +29,11 @@ type Config struct {
 	// SourceSlots is the number of bundles of unbounded splittable stages that may
 	// run at once (default 64). They take no part of Slots.
 	SourceSlots int
+	// StateSlots, if not 0, is the number of bundles of stages with user state that may
+	// run at once, and StateShards how many shards these stages have. They take no part
+	// of Slots then. For workers behind a network: such bundles wait for their
+	// state requests nearly all the time.
+	StateSlots, StateShards int
 	// ForceSplits asks for splits whether slots are idle or not, for tests.
 	ForceSplits bool
 	// EpochInterval is the longest time between a change and its epoch (default
@@ -74,6 +79,17 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
+// ShardsOf is how many shards a stage's input has.
+func (c Config) ShardsOf(s *graph.Stage) int {
+	switch {
+	case s.Input == nil || !s.Input.Keyed:
+		return 1
+	case s.Stateful && c.StateSlots > 0:
+		return max(c.Shards, c.StateShards)
+	}
+	return c.Shards
+}
+
 // Core is one job's state machine. It is for one goroutine.
 type Core struct {
 	cfg    Config
@@ -90,6 +106,8 @@ type Core struct {
 	order []BundleID
 	// busy are the slots in use, sources the source slots.
 	busy, sources int
+	// stateful are the state slots in use.
+	stateful int
 
 	epoch epochState
 
@@ -149,10 +167,7 @@ func New(plan *graph.Plan, cfg Config) *Core {
 	c := &Core{cfg: cfg.withDefaults(), bundles: make(map[BundleID]*bundle), below: below(plan)}
 	c.stages = make([]stage, len(plan.Stages))
 	for i, p := range plan.Stages {
-		shards := 1
-		if p.Input != nil && p.Input.Keyed {
-			shards = c.cfg.Shards
-		}
+		shards := c.cfg.ShardsOf(p)
 		c.stages[i] = stage{
 			plan:       p,
 			index:      i,
@@ -252,7 +267,7 @@ func (c *Core) advance() {
 }
 
 // idle says that nothing runs.
-func (c *Core) idle() bool { return c.busy == 0 && c.sources == 0 }
+func (c *Core) idle() bool { return c.busy == 0 && c.sources == 0 && c.stateful == 0 }
 
 func (c *Core) done() bool {
 	if !c.idle() {

@@ -74,6 +74,7 @@ func TestEverySeedGivesTheSameResult(t *testing.T) {
 		s := newSim(plan, Config{
 			Shards: 3, Slots: 1 + int(seed%5), BundleElements: 1 + int64(seed%17), EpochBytes: 20,
 			SplitAfter: 10 * time.Millisecond, CheckpointAfter: 10 * time.Millisecond, ForceSplits: seed%2 == 0, Ephemeral: seed%7 == 3,
+			StateSlots: int(seed % 4), StateShards: 5,
 		}, seed)
 		s.input = numbers(60)
 		s.fail, s.lose, s.residual, s.memory = 20, 10, 60, 5

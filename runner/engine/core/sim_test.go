@@ -355,9 +355,10 @@ func (s *sim) outcome(a RunBundle) Event {
 		for t, to := range out.To {
 			in := s.plan.Stages[to.Stage].Input
 			if to.SideInput < 0 && in.Keyed {
-				by := make([][]int, s.c.cfg.Shards)
+				shards := s.c.cfg.ShardsOf(s.plan.Stages[to.Stage])
+				by := make([][]int, shards)
 				for _, v := range all {
-					k := v % simKeys % s.c.cfg.Shards
+					k := v % simKeys % shards
 					by[k] = append(by[k], v)
 				}
 				for k, v := range by {

@@ -67,16 +67,22 @@ func (c *Core) endless(b *bundle) bool {
 
 // free is the number of bundles of the stage that may be started.
 func (c *Core) free(s *stage) int {
-	if s.plan.Unbounded {
+	switch {
+	case s.plan.Unbounded:
 		return c.cfg.SourceSlots - c.sources
+	case s.plan.Stateful && c.cfg.StateSlots > 0:
+		return c.cfg.StateSlots - c.stateful
 	}
 	return c.cfg.Slots - c.busy
 }
 
 // slots counts the bundles that share the stage's slots.
 func (c *Core) slots(s *stage) *int {
-	if s.plan.Unbounded {
+	switch {
+	case s.plan.Unbounded:
 		return &c.sources
+	case s.plan.Stateful && c.cfg.StateSlots > 0:
+		return &c.stateful
 	}
 	return &c.busy
 }
