@@ -104,6 +104,7 @@ type testServer struct {
 	t        *testing.T
 	endpoint string
 	client   jobpb.JobServiceClient
+	server   *Server
 }
 
 func startServer(t *testing.T) *testServer {
@@ -130,7 +131,7 @@ func startServer(t *testing.T) *testServer {
 			t.Errorf("server: %v", err)
 		}
 	})
-	return &testServer{t: t, endpoint: l.Addr().String(), client: jobpb.NewJobServiceClient(cc)}
+	return &testServer{t: t, endpoint: l.Addr().String(), client: jobpb.NewJobServiceClient(cc), server: s}
 }
 
 func loopback(t *testing.T) *pipepb.Environment {

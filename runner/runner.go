@@ -60,6 +60,7 @@ type jobs struct {
 	dir     string
 	temp    bool
 	workers engine.Workers
+	live    live
 }
 
 var _ job.Engine = (*jobs)(nil)
@@ -142,16 +143,20 @@ func (j *jobs) Prepare(info *engine.JobInfo, p *pipepb.Pipeline) (job.Execution,
 	if err != nil {
 		return nil, err
 	}
-	return &execution{Job: e, dir: dir}, nil
+	return &execution{Job: e, jobs: j, info: info, dir: dir}, nil
 }
 
 type execution struct {
 	*engine.Job
-	dir string
+	jobs *jobs
+	info *engine.JobInfo
+	dir  string
 }
 
 // Run implements job.Execution.
 func (e *execution) Run(ctx context.Context) error {
+	e.jobs.live.add(e)
+	defer e.jobs.live.remove(e)
 	err := e.Job.Run(ctx)
 	if rerr := os.RemoveAll(e.dir); rerr != nil && err == nil {
 		err = fmt.Errorf("removing the job's store: %w", rerr)

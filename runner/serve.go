@@ -11,6 +11,7 @@ import (
 	"time"
 
 	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/summerbeam/summerbeam/fnapi"
 	"github.com/summerbeam/summerbeam/runner/job"
 	"google.golang.org/grpc"
@@ -61,6 +62,9 @@ func Open(cfg Config) (*Server, error) {
 	s.fnapi.Register(s.grpc)
 	return s, nil
 }
+
+// Metrics are the server's and its running jobs', for a Prometheus registry.
+func (s *Server) Metrics() prometheus.Collector { return collector{s.jobs} }
 
 func (s *Server) address() string {
 	s.endpointMu.Lock()

@@ -242,24 +242,3 @@ func (j *Job) poll(ctx context.Context) {
 	}
 	j.report()
 }
-
-// progress counts what has been applied. It is the loop's.
-type progress struct {
-	bundles, elements int64
-	reported          int64
-}
-
-func (p *progress) applied(r *runningBundle) {
-	p.bundles++
-	p.elements += r.elements
-}
-
-func (j *Job) report() {
-	p := &j.progress
-	if p.bundles == p.reported {
-		return
-	}
-	p.reported = p.bundles
-	j.info.Log.Info("progress", "bundles", p.bundles, "elements", p.elements, "running", len(j.running),
-		"elapsed", time.Since(j.started).Round(time.Millisecond), "memory", j.keep.mem.usage())
-}

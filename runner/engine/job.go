@@ -229,6 +229,7 @@ func (j *Job) loop(ctx context.Context) error {
 				j.do(work, a)
 			}
 			j.settle(ev)
+			j.progress.running.Store(int64(len(j.running)))
 		}
 		ev = nil
 		for ev == nil {
@@ -289,6 +290,7 @@ func (j *Job) do(ctx context.Context, a core.Action) {
 	case core.Finalize:
 		j.finalizeBundle(ctx, a.Bundle)
 	case core.Retried:
+		j.progress.retries.Add(1)
 		j.info.Log.Warn("bundle failed and runs again", "stage", j.plan.Stages[a.Stage].Name, "attempt", a.Attempt, "error", a.Err)
 	}
 }
