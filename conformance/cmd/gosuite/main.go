@@ -187,6 +187,7 @@ func runSetup(ctx context.Context, cfg config, b *builder, setup Setup, selected
 	return runTests(ctx, tests, runOptions{
 		setup:    setup,
 		flags:    target.flags,
+		drain:    target.drain,
 		workDir:  workDir,
 		timeout:  cfg.timeout,
 		grace:    10 * time.Second,

@@ -20,6 +20,7 @@ const tailLines = 30
 type runOptions struct {
 	setup   Setup
 	flags   []string      // flags of the test binary that choose the runner
+	drain   drainer       // for the tests that want it
 	workDir string        // gets each test's output and temporary directory
 	timeout time.Duration // for one test, large ones get more
 	// grace is how long a test that ran into its own timeout has to print its
@@ -101,6 +102,11 @@ func execTest(ctx context.Context, test Test, o runOptions) ([]byte, error) {
 		"-test.v=test2json",
 		"-test.timeout=" + timeout.String(),
 	}, o.flags...)
+	stopDrain := func() error { return nil }
+	if wantsDrain(test) {
+		args = append(args, o.drain.flags...)
+		stopDrain = o.drain.start(ctx)
+	}
 	cmd := exec.CommandContext(ctx, test.Binary, args...)
 	cmd.Dir = dir
 	cmd.Env = append(slices.DeleteFunc(os.Environ(), isTempVar), "TMPDIR="+tmp)
@@ -108,6 +114,9 @@ func execTest(ctx context.Context, test Test, o runOptions) ([]byte, error) {
 	ownGroup(cmd)
 
 	runErr := cmd.Run()
+	if err := stopDrain(); err != nil && runErr != nil {
+		runErr = fmt.Errorf("%w (%w)", runErr, err)
+	}
 	if cmd.Process != nil {
 		// A process that the test started and left behind would hold its port
 		// and its memory for the rest of the run.

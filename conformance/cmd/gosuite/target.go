@@ -21,6 +21,8 @@ const (
 // it is a server of ours, its process.
 type target struct {
 	flags []string
+	// drain is for tests that want their job drained.
+	drain drainer
 	// alive returns why the server has ended, nil while it runs.
 	alive func() error
 	stop  func()
@@ -31,7 +33,7 @@ func startTarget(ctx context.Context, cfg config, b *builder, setup Setup, workD
 	none := func() error { return nil }
 	switch setup.Mode {
 	case modeEndpoint:
-		return &target{flags: served(setup.Endpoint), alive: none, stop: func() {}}, nil
+		return &target{flags: served(setup.Endpoint), drain: servedDrain(setup.Endpoint), alive: none, stop: func() {}}, nil
 	case modeEmbedded:
 		// The environment matters to the tests alone: TestParDoBundleFinalizer
 		// skips itself unless its DoFns run in the test's own process.
@@ -42,7 +44,7 @@ func startTarget(ctx context.Context, cfg config, b *builder, setup Setup, workD
 		for _, o := range cfg.options {
 			flags = append(flags, "--summerbeam_"+o)
 		}
-		return &target{flags: flags, alive: none, stop: func() {}}, nil
+		return &target{flags: flags, drain: embeddedDrain(), alive: none, stop: func() {}}, nil
 	case modePrism:
 		binary, err := b.prism(ctx)
 		if err != nil {
@@ -106,7 +108,7 @@ func startServer(ctx context.Context, workDir string, command func(*net.TCPAddr)
 		exitErr = cmd.Wait()
 		close(ended)
 	}()
-	t := &target{flags: served(addr.String())}
+	t := &target{flags: served(addr.String()), drain: servedDrain(addr.String())}
 	t.alive = func() error {
 		select {
 		case <-ended:
