@@ -556,7 +556,13 @@ func (c *Core) moveWatermarks() {
 		s.groupWM = max(s.groupWM, min(s.inputWM, s.inbox.rawHolds.min()))
 		s.firedWM = max(s.firedWM, min(s.groupWM, s.inbox.timerHold(triggers)))
 		s.eventWM = max(s.eventWM, min(s.firedWM, s.inbox.holds.min()))
-		s.outputWM = max(s.outputWM, min(s.eventWM, s.inbox.timerHold(userTimers)))
+		out := min(s.eventWM, s.inbox.timerHold(userTimers))
+		if out == MaxTime && s.inbox.timersPending() {
+			// A timer without an output timestamp holds nothing, but it may put
+			// something out: whoever waits for all of it must wait.
+			out--
+		}
+		s.outputWM = max(s.outputWM, out)
 		for j, side := range s.plan.SideInputs {
 			if !s.sideSealed[j] && c.minOutput(side.From) == MaxTime {
 				s.sideSealed[j] = true

@@ -177,6 +177,16 @@ func (in *inbox) empty() bool {
 	return true
 }
 
+// timersPending says that a user's timer is set, or fires in a running bundle.
+func (in *inbox) timersPending() bool {
+	for i := range in.shards {
+		if in.shards[i].timers.pending() {
+			return true
+		}
+	}
+	return false
+}
+
 func (t *Timers) pending() bool { return t.Event != MaxTime || t.Processing != MaxTime }
 
 // due says that a timer fires at these times. A timer at the end of time fires too,

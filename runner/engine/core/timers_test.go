@@ -104,6 +104,28 @@ func TestTimersFireInBothDomains(t *testing.T) {
 	}
 }
 
+// TestATimerWithoutAHoldIsWaitedFor: a side input is complete only when no timer can
+// add to it, whether or not it holds the watermark.
+func TestATimerWithoutAHoldIsWaitedFor(t *testing.T) {
+	p := timersPlan()
+	p.Stages[2].SideInputs = []*graph.SideInput{{From: []graph.Edge{connect(p.Stages[1], graph.Target{Stage: 2, SideInput: 0})}}}
+	c := New(p, Config{Shards: 1})
+	run := of[RunBundle](c.Step(0, Started{}))
+	run = of[RunBundle](c.Step(0, BundleFinished{Bundle: run[0].Bundle, Outputs: []Routed{{Block: Block{Count: 1, Hold: 10}}}}))
+	acts := c.Step(0, BundleFinished{Bundle: run[0].Bundle, Timers: &Timers{Event: 50, Processing: MaxTime, Hold: MaxTime}})
+	if s := of[SealSideInput](acts); len(s) != 0 {
+		t.Fatal("the side input is sealed while a timer is set")
+	}
+	run = of[RunBundle](acts)
+	if len(run) != 1 || run[0].Event != MaxTime {
+		t.Fatalf("got %+v, want the timer to fire", run)
+	}
+	none := NoTimers
+	if s := of[SealSideInput](c.Step(0, BundleFinished{Bundle: run[0].Bundle, Timers: &none})); len(s) != 1 {
+		t.Error("the side input is not sealed when the timer has fired")
+	}
+}
+
 // TestTestStreamWaitsForQuiescence: an event of a TestStream happens only when all
 // that the one before has caused is over, timers of the virtual clock included.
 func TestTestStreamWaitsForQuiescence(t *testing.T) {
