@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"math"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -17,10 +18,29 @@ import (
 )
 
 func init() {
-	register.DoFn4x1[*sdf.ManualWatermarkEstimator, *sdf.LockRTracker, []byte, func(beam.EventTime, string, int64), sdf.ProcessContinuation](&endless{})
+	register.DoFn4x1[*lockedEstimator, *sdf.LockRTracker, []byte, func(beam.EventTime, string, int64), sdf.ProcessContinuation](&endless{})
 	register.Emitter3[beam.EventTime, string, int64]()
 	register.Function2x0(seen)
 	register.Function1x0(touch)
+}
+
+// lockedEstimator is a watermark that its DoFn sets. The SDK's own has no lock, and a
+// bundle that is split reads it while the DoFn writes.
+type lockedEstimator struct {
+	millisMu sync.Mutex
+	millis   int64
+}
+
+func (e *lockedEstimator) CurrentWatermark() time.Time {
+	e.millisMu.Lock()
+	defer e.millisMu.Unlock()
+	return time.UnixMilli(e.millis)
+}
+
+func (e *lockedEstimator) advance(millis int64) {
+	e.millisMu.Lock()
+	defer e.millisMu.Unlock()
+	e.millis = millis
 }
 
 // endless is a source that never returns by itself: it goes on as long as it may
@@ -51,12 +71,12 @@ func (*endless) InitialWatermarkEstimatorState(beam.EventTime, offsetrange.Restr
 	return math.MinInt64 / 1000
 }
 
-func (*endless) CreateWatermarkEstimator(ms int64) *sdf.ManualWatermarkEstimator {
-	return &sdf.ManualWatermarkEstimator{State: time.UnixMilli(ms)}
+func (*endless) CreateWatermarkEstimator(ms int64) *lockedEstimator {
+	return &lockedEstimator{millis: ms}
 }
 
-func (*endless) WatermarkEstimatorState(e *sdf.ManualWatermarkEstimator) int64 {
-	return e.State.UnixMilli()
+func (*endless) WatermarkEstimatorState(e *lockedEstimator) int64 {
+	return e.CurrentWatermark().UnixMilli()
 }
 
 // TruncateRestriction lets a drained source go on to the end of its minute.
@@ -66,10 +86,10 @@ func (*endless) TruncateRestriction(rt *sdf.LockRTracker, _ []byte) offsetrange.
 	return r
 }
 
-func (*endless) ProcessElement(we *sdf.ManualWatermarkEstimator, rt *sdf.LockRTracker, _ []byte, emit func(beam.EventTime, string, int64)) sdf.ProcessContinuation {
+func (*endless) ProcessElement(we *lockedEstimator, rt *sdf.LockRTracker, _ []byte, emit func(beam.EventTime, string, int64)) sdf.ProcessContinuation {
 	for i := rt.GetRestriction().(offsetrange.Restriction).Start; rt.TryClaim(i); i++ {
 		emit(beam.EventTime(i*100), "key", i)
-		we.UpdateWatermark(time.UnixMilli(i * 100))
+		we.advance(i * 100)
 		time.Sleep(200 * time.Microsecond)
 	}
 	return sdf.StopProcessing()
