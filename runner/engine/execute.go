@@ -124,6 +124,15 @@ func (j *Job) runBundle(ctx context.Context, a core.RunBundle, r *runningBundle)
 			}
 			break
 		}
+		if l := r.stage.lifting; l != nil {
+			var scout bool
+			if r.lifted, scout = l.lift(); scout {
+				sample := &keySample{}
+				out.sample = sample
+				// Behind out.finish or out.drop, whichever lets go of it.
+				defer func() { l.learn(sample) }()
+			}
+		}
 		res, err := j.runOnWorker(ctx, a, r, out.take)
 		if err != nil {
 			return nil, err
@@ -183,8 +192,11 @@ func (j *Job) runOnWorker(ctx context.Context, a core.RunBundle, r *runningBundl
 		TimerOutput:   r.timers.take,
 		State:         r.state,
 	}
-	if t := r.stage.plan.Truncate; a.Truncate {
-		b.Descriptor, b.Source = t.Descriptor, t.Source
+	switch {
+	case a.Truncate:
+		b.Descriptor, b.Source = r.stage.plan.Truncate.Descriptor, r.stage.plan.Truncate.Source
+	case r.stage.lifting != nil && !r.lifted:
+		b.Descriptor = r.stage.plan.Unlifted
 	}
 	res, err := w.Run(ctx, b)
 	r.at.Store(nil)

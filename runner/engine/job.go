@@ -111,6 +111,8 @@ type runningBundle struct {
 	metrics  []*pipepb.MonitoringInfo
 	elements int64
 	started  time.Time
+	// lifted says that it combines before the grouping.
+	lifted bool
 	// finalized says that its finalization was asked for; the loop's.
 	finalized bool
 	// at is the worker that runs the bundle at the moment.

@@ -30,6 +30,9 @@ type outputs struct {
 	walking chan struct{}
 	err     error
 
+	// sample sees the keys of lifted outputs; nil if nobody wants to know.
+	sample *keySample
+
 	// routers by output. They are the walking goroutine's, or of the bundle's own if
 	// there is none.
 	routers []*router
@@ -137,7 +140,11 @@ func (o *outputs) route(list []chunk) (err error) {
 					total += l.size()
 				}
 			}
-			o.routers[c.output] = newRouter(c.output, &o.routes.outputs[c.output], o.lim, o.keep, total)
+			t := newRouter(c.output, &o.routes.outputs[c.output], o.lim, o.keep, total)
+			if t.r.lifted && o.sample != nil {
+				t.cutters[0].sample = o.sample
+			}
+			o.routers[c.output] = t
 		}
 		data := c.data
 		if c.disk != nil {

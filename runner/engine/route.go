@@ -19,6 +19,7 @@ type routes struct {
 
 type outputRoute struct {
 	collection string
+	lifted     bool
 	scan       *coders.Windowed
 	targets    []targetRoute
 }
@@ -44,7 +45,7 @@ func compileRoutes(plan *graph.Plan, s *graph.Stage, cfg core.Config) (*routes, 
 		if err != nil {
 			return nil, fmt.Errorf("stage %s: collection %s: %w", s.Name, o.Collection, err)
 		}
-		or := outputRoute{collection: o.Collection, scan: scan}
+		or := outputRoute{collection: o.Collection, lifted: o.Lifted, scan: scan}
 		for _, t := range o.To {
 			if t.SideInput >= 0 {
 				or.targets = append(or.targets, targetRoute{side: true, stage: t.Stage, waits: true})
@@ -199,6 +200,9 @@ type cutter struct {
 	next  int64
 	again bool
 
+	// sample, if not nil, sees the keys.
+	sample *keySample
+
 	// Keyed: an open block per shard, of room bytes at first.
 	shards []shardBlock
 	room   int
@@ -237,7 +241,11 @@ func newCutter(output, target int, t targetRoute, lim limits, keep *keeper, tota
 
 func (c *cutter) add(dst []core.Routed, data []byte, off, n int, e *coders.Element) ([]core.Routed, error) {
 	if c.shards != nil {
-		i := shardOf(keyGroup(keyHash(e.Key)), len(c.shards))
+		hash := keyHash(e.Key)
+		if c.sample != nil {
+			c.sample.see(hash)
+		}
+		i := shardOf(keyGroup(hash), len(c.shards))
 		b := &c.shards[i]
 		if b.count > 0 && (len(b.buf)+n > c.lim.blockBytes || b.count >= c.lim.blockElements) {
 			var err error

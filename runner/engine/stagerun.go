@@ -39,6 +39,8 @@ type stageRun struct {
 
 	// trigger and what its groups keep; nil for a stage without triggers.
 	trigger *trigger
+	// lifting is nil for a stage that doesn't precombine.
+	lifting *lifting
 }
 
 // elements scans what bundles read: groups, if the input is grouped.
@@ -60,6 +62,9 @@ func (r *stageRun) allShards() []*shardState {
 func newStageRun(plan *graph.Plan, s *graph.Stage, cfg core.Config, lim limits, mem *memory) (*stageRun, error) {
 	r := &stageRun{plan: s, index: s.Index, sides: make(map[sideID]*sideInput), states: make(map[sideID]*coders.Scanner)}
 	shards := cfg.ShardsOf(s)
+	if s.Unlifted != nil {
+		r.lifting = &lifting{}
+	}
 	var err error
 	if r.routes, err = compileRoutes(plan, s, cfg); err != nil {
 		return nil, err

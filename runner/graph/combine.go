@@ -1,6 +1,7 @@
 package graph
 
 import (
+	fnpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/fnexecution_v1"
 	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
 	"google.golang.org/protobuf/proto"
 )
@@ -71,6 +72,25 @@ func (w *walk) liftCombine(id string, t *pipepb.PTransform, env string) (bool, e
 		}
 	}
 	return true, nil
+}
+
+// describeUnlifted makes the descriptor of a stage that precombines without it. SDKs
+// gather accumulators by key in a small cache, which costs more than it saves when
+// keys seldom come again; only the data can tell.
+func describeUnlifted(d *draft, s *Stage) {
+	for _, l := range d.leaves {
+		if l.urn != urnPrecombine {
+			continue
+		}
+		if s.Unlifted == nil {
+			s.Unlifted = proto.Clone(s.Descriptor).(*fnpb.ProcessBundleDescriptor)
+			s.Unlifted.Id += "_unlifted"
+		}
+		s.Unlifted.Transforms[l.id].Spec.Urn = urnConvert
+		for _, o := range s.Outputs {
+			o.Lifted = o.Lifted || o.Collection == l.outputs[0].collection
+		}
+	}
 }
 
 // liftable says whether a strategy's groupings may get accumulators instead of inputs.

@@ -78,8 +78,12 @@ func (c *compiler) stage(d *draft) (*Stage, error) {
 	}
 	switch d.kind {
 	case SDK:
-		if err := c.describe(d, s); err != nil || !s.Splittable {
+		if err := c.describe(d, s); err != nil {
 			return s, err
+		}
+		describeUnlifted(d, s)
+		if !s.Splittable {
+			return s, nil
 		}
 		return s, c.describeTruncation(d, s)
 	case TestStream:

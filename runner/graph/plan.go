@@ -86,6 +86,10 @@ type Stage struct {
 	// and sinks carry RemoteGrpcPort payloads with a coder and no endpoint, and
 	// its API endpoints are empty: the worker's side fills them in.
 	Descriptor *fnpb.ProcessBundleDescriptor
+	// Unlifted, if not nil, does the same without combining before the grouping: each
+	// input becomes an accumulator of its own. Where keys are mostly different that is
+	// cheaper. Bundles of one stage may run either.
+	Unlifted *fnpb.ProcessBundleDescriptor
 }
 
 // Truncation is how a drain makes an end of a splittable stage's restrictions: a
@@ -159,6 +163,8 @@ type Output struct {
 	Sink string
 	// Coder is the windowed-value coder the bytes are written with, a key of Plan.Coders.
 	Coder string
+	// Lifted says that the elements are accumulators which a precombine has written.
+	Lifted bool
 	// To are the readers, in a fixed order.
 	To []Target
 }

@@ -39,7 +39,11 @@ func (p *Plan) String() string {
 			fmt.Fprintf(&b, "    timer %s.%s %s %s\n", t.Transform, t.Family, t.Domain, coderText(p.Coders, t.Coder, 0))
 		}
 		for i, o := range s.Outputs {
-			fmt.Fprintf(&b, "    out %d %s -> %s %s\n", i, o.Collection, p.targets(o.To), coderText(p.Coders, o.Coder, 0))
+			lifted := ""
+			if o.Lifted {
+				lifted = " lifted"
+			}
+			fmt.Fprintf(&b, "    out %d %s%s -> %s %s\n", i, o.Collection, lifted, p.targets(o.To), coderText(p.Coders, o.Coder, 0))
 		}
 	}
 	return b.String()

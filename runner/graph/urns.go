@@ -14,6 +14,7 @@ const (
 
 	urnCombinePerKey     = "beam:transform:combine_per_key:v1"
 	urnPrecombine        = "beam:transform:combine_per_key_precombine:v1"
+	urnConvert           = "beam:transform:combine_per_key_convert_to_accumulators:v1"
 	urnMergeAccumulators = "beam:transform:combine_per_key_merge_accumulators:v1"
 	urnExtractOutputs    = "beam:transform:combine_per_key_extract_outputs:v1"
 	urnToAccumulators    = "beam:transform:combine_per_key_convert_to_accumulators:v1"
