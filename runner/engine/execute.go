@@ -41,6 +41,11 @@ func (j *Job) startBundle(ctx context.Context, a core.RunBundle) {
 	if st.shards != nil {
 		shard = st.shards[a.Shard]
 	}
+	for _, side := range st.sideList {
+		if side.windows != nil {
+			side.sweep(a.Event)
+		}
+	}
 	r.state = newBundleState(st, shard, j.store.reader)
 	r.state.iterables.bundle = r.id
 	if st.timers != nil {
@@ -123,6 +128,20 @@ func (j *Job) runBundle(ctx context.Context, a core.RunBundle, r *runningBundle)
 				return nil, err
 			}
 			break
+		}
+		if a.Sides != nil {
+			waits, late, err := r.stage.waits(ctx, &a)
+			if err != nil {
+				return nil, err
+			}
+			if waits != nil {
+				if late > 0 {
+					j.info.Log.Debug("late elements dropped", "stage", r.stage.plan.Name, "elements", late)
+				}
+				r.timers.giveBack()
+				r.recut = j.keep.recut(a.Blocks, waits)
+				return *waits, nil
+			}
 		}
 		if l := r.stage.lifting; l != nil {
 			var scout bool

@@ -95,6 +95,9 @@ type Job struct {
 	started  time.Time
 	progress progress
 
+	// asked numbers the bundles that answer questions.
+	asked atomic.Uint64
+
 	// background are goroutines that send no event: polls and finalizations.
 	background sync.WaitGroup
 }
@@ -113,6 +116,8 @@ type runningBundle struct {
 	started  time.Time
 	// lifted says that it combines before the grouping.
 	lifted bool
+	// recut are blocks of its claim whose elements are in other blocks now.
+	recut []core.Block
 	// finalized says that its finalization was asked for; the loop's.
 	finalized bool
 	// at is the worker that runs the bundle at the moment.
@@ -155,11 +160,16 @@ func New(cfg Config, info *JobInfo, plan *graph.Plan) (*Job, error) {
 	j.keep = &keeper{mem: mem, slots: int64(cfg.Core.Slots), disk: newSegments(cfg.SpillDir, cfg.files, mem, func(stage int) string { return plan.Stages[stage].ID })}
 	lim := j.limits()
 	for _, s := range plan.Stages {
-		st, err := newStageRun(plan, s, cfg.Core, lim, mem)
+		st, err := newStageRun(plan, s, cfg.Core, lim, j.keep)
 		if err != nil {
 			return nil, err
 		}
 		j.stages = append(j.stages, st)
+		for _, side := range st.sideList {
+			if side.windows != nil {
+				side.windows.ask = j.ask
+			}
+		}
 		if s.Kind == graph.SDK && j.pools[s.Environment] == nil {
 			j.pools[s.Environment] = newPool(cfg.Workers, info, s.Environment, plan.Pipeline.GetComponents().GetEnvironments()[s.Environment])
 		}
@@ -305,6 +315,11 @@ func (j *Job) settle(ev core.Event) {
 		if r := j.running[ev.Bundle]; ev.Finalize && r != nil && !r.finalized {
 			j.finalize[ev.Bundle] = r
 		}
+		delete(j.running, ev.Bundle)
+	case core.BundleWaits:
+		r := j.running[ev.Bundle]
+		j.noteMetrics(r, j.metrics.BundleFailed(r.id, r.metrics))
+		j.keep.drop(r.recut)
 		delete(j.running, ev.Bundle)
 	case core.BundleFailed:
 		r := j.running[ev.Bundle]

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"sync"
@@ -12,42 +11,73 @@ import (
 	"github.com/summerbeam/summerbeam/runner/graph"
 )
 
-// sideInput holds one side input of one stage. Elements come as blocks; when the
-// input is complete they are indexed once, by the first lookup of each kind, and
-// every bundle reads the same pages.
+// sideInput holds one side input of one stage. Elements come as blocks, which are
+// indexed by the lookup that follows; every bundle reads the same pages. A side input
+// that is too large for memory is indexed on disk.
+//
+// One that may never end (windows is not nil) is looked up while more comes in. What is in a
+// window only grows, and a page that another follows never changes, so an iteration sees
+// the window as it was when it came to the last page.
 type sideInput struct {
-	scan *coders.Windowed
+	name    string // for errors
+	stage   int
+	keep    *keeper
+	scan    *coders.Windowed
+	byKey   bool // a multimap
+	windows *sideWindows
 
-	blocks []core.Block // fixed once sealed is closed
-	sealed chan struct{}
+	sealed chan struct{} // of one that ends
 
-	iterable sideIndex // window -> elements
-	multimap sideIndex // window, key -> values
+	indexMu sync.RWMutex
+	pending []core.Block // not indexed yet
+	index   sideIndex
+	err     error // of indexing: it would come again
 }
 
-// sideIndex maps a window, or a window and key, to pages of encoded elements.
-type sideIndex struct {
-	once  sync.Once
-	err   error
-	pages map[string][][]byte
-	// keys has, for a multimap, the pages of each window's distinct keys.
-	keys map[string][][]byte
+// sideIndex serves lookups. A nil token asks for the first page.
+type sideIndex interface {
+	// values are a window's elements, or those of a key of it.
+	values(window, key, token []byte) (data, next []byte, err error)
+	// keys are a window's keys, each once.
+	keys(window, token []byte) (data, next []byte, err error)
 }
 
 // pageBytes is about the size of an answer to one state request.
 const pageBytes = 1 << 20
 
-func newSideInput(plan *graph.Plan, s *graph.Stage, in *graph.SideInput) (*sideInput, error) {
-	scan, err := coders.CompileWindowed(plan.Coders, in.Coder)
-	if err != nil {
-		return nil, fmt.Errorf("stage %s: side input %s of %s: %w", s.Name, in.Local, in.Transform, err)
+func newSideInput(plan *graph.Plan, s *graph.Stage, in *graph.SideInput, keep *keeper) (*sideInput, error) {
+	side := &sideInput{
+		name:  fmt.Sprintf("stage %s: side input %s of %s", s.Name, in.Local, in.Transform),
+		stage: s.Index, keep: keep,
+		byKey:  in.Pattern == urnMultimapSide,
+		sealed: make(chan struct{}),
 	}
-	return &sideInput{scan: scan, sealed: make(chan struct{})}, nil
+	var err error
+	if side.scan, err = coders.CompileWindowed(plan.Coders, in.Coder); err != nil {
+		return nil, fmt.Errorf("%s: %w", side.name, err)
+	}
+	if side.byKey && !side.scan.Keyed() {
+		return nil, fmt.Errorf("%s: %w", side.name, errNotKV)
+	}
+	if in.Windows != nil {
+		if side.windows, err = newSideWindows(plan, in.Windows); err != nil {
+			return nil, fmt.Errorf("%s: %w", side.name, err)
+		}
+		close(side.sealed) // nobody waits for all of it
+	}
+	return side, nil
 }
 
-// add takes a block in; the driver calls it, before seal.
-func (s *sideInput) add(b core.Block) { s.blocks = append(s.blocks, b) }
+const urnMultimapSide = "beam:side_input:multimap:v1"
 
+// add takes a block in. The loop calls it.
+func (s *sideInput) add(b core.Block) {
+	s.indexMu.Lock()
+	defer s.indexMu.Unlock()
+	s.pending = append(s.pending, b)
+}
+
+// seal says that all blocks of a side input that ends are in. The loop calls it.
 func (s *sideInput) seal() { close(s.sealed) }
 
 // wait blocks until the side input is complete. A stage's bundles start only
@@ -61,12 +91,125 @@ func (s *sideInput) wait(ctx context.Context) error {
 	}
 }
 
-var errNotKV = errors.New("side input is not a collection of KVs, so it can't be looked up by key")
+var (
+	errNotKV    = errors.New("it is not a collection of KVs, so it can't be looked up by key")
+	errNotByKey = errors.New("its access pattern is not that of a multimap, yet it is looked up by key")
+)
 
-// each walks the elements of all windows. whole is the element without its header.
-func (s *sideInput) each(fn func(window, whole []byte, e *coders.Element)) error {
+// ready indexes what has come since the last lookup.
+func (s *sideInput) ready() error {
+	s.indexMu.RLock()
+	done, err := len(s.pending) == 0 && s.index != nil, s.err
+	s.indexMu.RUnlock()
+	if done || err != nil {
+		return err
+	}
+	s.indexMu.Lock()
+	defer s.indexMu.Unlock()
+	if s.err == nil && (len(s.pending) > 0 || s.index == nil) {
+		if err := s.build(); err != nil {
+			s.err = fmt.Errorf("%s: %w", s.name, err)
+		}
+	}
+	return s.err
+}
+
+// build puts pending blocks into the index; indexMu is held.
+func (s *sideInput) build() error {
+	mem, _ := s.index.(*memIndex)
+	if mem == nil {
+		if s.windows == nil && s.keep != nil && s.keep.large(s.pending) {
+			disk, err := buildDiskIndex(s, s.pending)
+			if err != nil {
+				return err
+			}
+			s.index = disk
+			s.indexed()
+			return nil
+		}
+		mem = newMemIndex()
+		s.index = mem
+	}
+	before := mem.bytes
+	err := mem.add(s, s.pending)
+	s.keep.count(memSides, mem.bytes-before)
+	if err == nil {
+		s.indexed()
+	}
+	return err
+}
+
+func (s *sideInput) indexed() {
+	s.keep.drop(s.pending)
+	s.pending = nil
+}
+
+// large says that blocks take more than a quarter of the budget.
+func (k *keeper) large(blocks []core.Block) bool {
+	var n int64
+	for i := range blocks {
+		n += blocks[i].Bytes
+	}
+	return n > k.mem.share(4, 0, 1<<62)
+}
+
+// lookup returns a page of the window's elements.
+func (s *sideInput) lookup(ctx context.Context, window, token []byte) (data, next []byte, err error) {
+	return s.look(ctx, window, func() (data, next []byte, err error) { return s.index.values(window, nil, token) })
+}
+
+// lookupKey returns a page of a key's values in the window.
+func (s *sideInput) lookupKey(ctx context.Context, window, key, token []byte) (data, next []byte, err error) {
+	if !s.byKey {
+		return nil, nil, fmt.Errorf("%s: %w", s.name, errNotByKey)
+	}
+	return s.look(ctx, window, func() (data, next []byte, err error) { return s.index.values(window, key, token) })
+}
+
+// lookupKeys returns a page of the window's distinct keys.
+func (s *sideInput) lookupKeys(ctx context.Context, window, token []byte) (data, next []byte, err error) {
+	if !s.byKey {
+		return nil, nil, fmt.Errorf("%s: %w", s.name, errNotByKey)
+	}
+	return s.look(ctx, window, func() (data, next []byte, err error) { return s.index.keys(window, token) })
+}
+
+func (s *sideInput) look(ctx context.Context, window []byte, in func() (data, next []byte, err error)) (data, next []byte, err error) {
+	if err := s.wait(ctx); err != nil {
+		return nil, nil, err
+	}
+	if err := s.ready(); err != nil {
+		return nil, nil, err
+	}
+	s.indexMu.RLock()
+	defer s.indexMu.RUnlock()
+	if s.windows != nil {
+		if err := s.windows.checkLive(s, window); err != nil {
+			return nil, nil, fmt.Errorf("%s: %w", s.name, err)
+		}
+	}
+	data, next, err = in()
+	if err != nil {
+		err = fmt.Errorf("%s: %w", s.name, err)
+	}
+	return data, next, err
+}
+
+// has says that something is in the window.
+func (s *sideInput) has(window string) (bool, error) {
+	if err := s.ready(); err != nil {
+		return false, err
+	}
+	s.indexMu.RLock()
+	defer s.indexMu.RUnlock()
+	return s.index.(*memIndex).windows[window] != nil, nil
+}
+
+// each walks the elements of blocks, window by window. whole is the element without
+// its header.
+func (s *sideInput) each(blocks []core.Block, fn func(window, whole []byte, e *coders.Element) error) error {
 	var e coders.Element
-	for _, b := range s.blocks {
+	for _, b := range blocks {
 		data, err := payloadBytes(b.Payload)
 		if err != nil {
 			return err
@@ -82,126 +225,13 @@ func (s *sideInput) each(fn func(window, whole []byte, e *coders.Element)) error
 				if err != nil {
 					return err
 				}
-				fn(windows[:wn], data[off+n-len(e.Key)-len(e.Value):off+n], &e)
+				if err := fn(windows[:wn], data[off+n-len(e.Key)-len(e.Value):off+n], &e); err != nil {
+					return err
+				}
 				windows = windows[wn:]
 			}
 			off += n
 		}
 	}
 	return nil
-}
-
-// lookup returns a page of the window's elements.
-func (s *sideInput) lookup(ctx context.Context, window, token []byte) (data, next []byte, err error) {
-	if err := s.wait(ctx); err != nil {
-		return nil, nil, err
-	}
-	s.iterable.once.Do(func() {
-		p := newPager()
-		s.iterable.err = s.each(func(w, whole []byte, _ *coders.Element) { p.add(w, whole) })
-		s.iterable.pages = p.done()
-	})
-	if s.iterable.err != nil {
-		return nil, nil, s.iterable.err
-	}
-	return pageOf(s.iterable.pages[string(window)], token)
-}
-
-func (s *sideInput) buildMultimap() {
-	values, keys := newPager(), newPager()
-	seen := make(map[string]bool)
-	var id []byte
-	err := s.each(func(w, _ []byte, e *coders.Element) {
-		if e.Key == nil {
-			s.multimap.err = errNotKV
-			return
-		}
-		id = windowKey(id[:0], w, e.Key)
-		values.add(id, e.Value)
-		if !seen[string(id)] {
-			seen[string(id)] = true
-			keys.add(w, e.Key)
-		}
-	})
-	if err != nil {
-		s.multimap.err = err
-	}
-	s.multimap.pages, s.multimap.keys = values.done(), keys.done()
-}
-
-// lookupKey returns a page of a key's values in the window.
-func (s *sideInput) lookupKey(ctx context.Context, window, key, token []byte) (data, next []byte, err error) {
-	if err := s.wait(ctx); err != nil {
-		return nil, nil, err
-	}
-	s.multimap.once.Do(s.buildMultimap)
-	if s.multimap.err != nil {
-		return nil, nil, s.multimap.err
-	}
-	return pageOf(s.multimap.pages[string(windowKey(nil, window, key))], token)
-}
-
-// lookupKeys returns a page of the window's distinct keys.
-func (s *sideInput) lookupKeys(ctx context.Context, window, token []byte) (data, next []byte, err error) {
-	if err := s.wait(ctx); err != nil {
-		return nil, nil, err
-	}
-	s.multimap.once.Do(s.buildMultimap)
-	if s.multimap.err != nil {
-		return nil, nil, s.multimap.err
-	}
-	return pageOf(s.multimap.keys[string(window)], token)
-}
-
-// windowKey joins a window and a key so that no two pairs give the same bytes.
-func windowKey(dst, window, key []byte) []byte {
-	dst = binary.AppendUvarint(dst, uint64(len(window)))
-	dst = append(dst, window...)
-	return append(dst, key...)
-}
-
-// pager gathers elements into pages by id. A page ends with a whole element, so a
-// reader may decode page by page.
-type pager struct{ pages map[string]*[][]byte }
-
-func newPager() *pager { return &pager{pages: make(map[string]*[][]byte)} }
-
-func (p *pager) add(id, element []byte) {
-	pages := p.pages[string(id)]
-	if pages == nil {
-		pages = &[][]byte{nil}
-		p.pages[string(id)] = pages
-	}
-	last := &(*pages)[len(*pages)-1]
-	if len(*last) > 0 && len(*last)+len(element) > pageBytes {
-		*pages = append(*pages, nil)
-		last = &(*pages)[len(*pages)-1]
-	}
-	*last = append(*last, element...)
-}
-
-func (p *pager) done() map[string][][]byte {
-	out := make(map[string][][]byte, len(p.pages))
-	for id, pages := range p.pages {
-		out[id] = *pages
-	}
-	return out
-}
-
-// pageOf returns the page that token names; a token is a page's number.
-func pageOf(pages [][]byte, token []byte) (data, next []byte, err error) {
-	i := uint64(0)
-	if len(token) > 0 {
-		var n int
-		if i, n = binary.Uvarint(token); n != len(token) || i >= uint64(len(pages)) {
-			return nil, nil, fmt.Errorf("continuation token %x is not one we gave", token)
-		}
-	}
-	if len(pages) == 0 {
-		return nil, nil, nil
-	}
-	if i+1 < uint64(len(pages)) {
-		next = binary.AppendUvarint(nil, i+1)
-	}
-	return pages[i], next, nil
 }

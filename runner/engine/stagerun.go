@@ -59,7 +59,8 @@ func (r *stageRun) allShards() []*shardState {
 	return append(slices.Clone(r.shards), r.trigger.state...)
 }
 
-func newStageRun(plan *graph.Plan, s *graph.Stage, cfg core.Config, lim limits, mem *memory) (*stageRun, error) {
+func newStageRun(plan *graph.Plan, s *graph.Stage, cfg core.Config, lim limits, keep *keeper) (*stageRun, error) {
+	mem := keep.mem
 	r := &stageRun{plan: s, index: s.Index, sides: make(map[sideID]*sideInput), states: make(map[sideID]*coders.Scanner)}
 	shards := cfg.ShardsOf(s)
 	if s.Unlifted != nil {
@@ -90,7 +91,7 @@ func newStageRun(plan *graph.Plan, s *graph.Stage, cfg core.Config, lim limits, 
 		}
 	}
 	for _, in := range s.SideInputs {
-		side, err := newSideInput(plan, s, in)
+		side, err := newSideInput(plan, s, in, keep)
 		if err != nil {
 			return nil, err
 		}

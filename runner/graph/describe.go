@@ -3,6 +3,7 @@ package graph
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	fnpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/fnexecution_v1"
@@ -66,8 +67,13 @@ func (c *compiler) stage(d *draft) (*Stage, error) {
 		}
 		s.Outputs = append(s.Outputs, out)
 	}
-	for _, side := range d.sides {
+	for i, side := range d.sides {
+		windows, err := c.sideWindows(side, s, strconv.Itoa(i))
+		if err != nil {
+			return nil, err
+		}
 		s.SideInputs = append(s.SideInputs, &SideInput{
+			Windows:    windows,
 			Transform:  side.leaf.id,
 			Local:      side.local,
 			Collection: side.collection,

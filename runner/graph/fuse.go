@@ -89,7 +89,7 @@ func (c *compiler) fuse() error {
 func (c *compiler) joinable(l *leaf) *draft {
 	producer := c.producer[l.inputs[0].collection]
 	d := c.stageOf[producer]
-	if l.startsStage() || producer.kind != sdkLeaf || d.env != l.env || c.waitsFor(l.sides, d) {
+	if l.startsStage() || c.anyByWindow(l) || producer.kind != sdkLeaf || d.env != l.env || c.waitsFor(l.sides, d) {
 		return nil
 	}
 	return d

@@ -188,6 +188,37 @@ type SideInput struct {
 	Coder string
 	// From are the outputs that feed it.
 	From []Edge
+	// Windows is set if elements wait for their windows of it, and not for all of it.
+	// The stage's root is then what looks it up.
+	Windows *SideWindows
+}
+
+// SideWindows is how elements wait for their windows of a side input.
+type SideWindows struct {
+	// AllowedLateness of the main input, in ms: later elements need no windows any more.
+	AllowedLateness int64
+	// WindowCoder is that of the side input's windows, a key of Plan.Coders.
+	WindowCoder string
+	// Mapping asks for the side input's window of a window of the main input: it reads
+	// KV<nonce, W> and answers KV<nonce, side input's W>, the nonce being bytes of the
+	// engine's choice. Nil if the side input is in the global window.
+	Mapping *Question
+	// Triggered says that a window may be looked up as soon as something is in it.
+	Triggered bool
+	// Latest says that a pane takes the place of those before it. It is so in the
+	// global window if panes are discarding: what else would ever end there? In other
+	// windows, which end, panes add up.
+	Latest bool
+}
+
+// Question is what a worker is asked in a bundle of its own, of which nothing but the
+// answer is used.
+type Question struct {
+	Environment  string
+	Descriptor   *fnpb.ProcessBundleDescriptor
+	Source, Sink string
+	// OutputCoder is the windowed-value coder of the answer, a key of Plan.Coders.
+	OutputCoder string
 }
 
 // Timer is one timer family.

@@ -31,6 +31,7 @@ func (p *Plan) String() string {
 		for _, in := range s.SideInputs {
 			fmt.Fprintf(&b, "    side %s.%s %s <- %s %s\n", in.Transform, in.Local, last(in.Pattern),
 				p.edges(in.From), coderText(p.Coders, in.Coder, 0))
+			p.writeSideWindows(&b, in.Windows)
 		}
 		if len(s.Transforms) > 0 {
 			fmt.Fprintf(&b, "    runs %s\n", strings.Join(s.Transforms, " "))
@@ -47,6 +48,20 @@ func (p *Plan) String() string {
 		}
 	}
 	return b.String()
+}
+
+func (p *Plan) writeSideWindows(b *strings.Builder, w *SideWindows) {
+	if w == nil {
+		return
+	}
+	b.WriteString("      by window")
+	if w.Triggered {
+		b.WriteString(", as it fires")
+	}
+	if q := w.Mapping; q != nil {
+		fmt.Fprintf(b, ", mapped in %s: %s", q.Environment, coderText(p.Coders, q.OutputCoder, 0))
+	}
+	b.WriteString("\n")
 }
 
 func (p *Plan) writeInput(b *strings.Builder, s *Stage) {

@@ -3,6 +3,7 @@ package core
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/summerbeam/summerbeam/runner/graph"
@@ -136,7 +137,9 @@ type stage struct {
 	// sealed counts the side inputs that are complete.
 	sealed     int
 	sideSealed []bool
-	running    int
+	// sides is nil if no side input is waited for by window.
+	sides   *sideClock
+	running int
 	// backlog: it or a stage below it has work. Up to date only while memory is short.
 	backlog bool
 	// grouping: elements are grouped before they come into bundles. Without
@@ -158,6 +161,8 @@ type bundle struct {
 	refused   int
 	// checkpoint says that the answer due is to a split at fraction 0.
 	checkpoint bool
+	// added is how much had come into the side inputs when it began.
+	added []int
 	// truncation says that it truncates its claim instead of processing it.
 	truncation bool
 }
@@ -183,6 +188,17 @@ func New(plan *graph.Plan, cfg Config) *Core {
 		if s := &c.stages[i]; s.grouping {
 			s.triggered = p.Input.Grouping.Triggered
 		}
+		for j, side := range p.SideInputs {
+			if side.Windows == nil {
+				continue
+			}
+			s := &c.stages[i]
+			if s.sides == nil {
+				s.sides = newSideClock(len(p.SideInputs))
+			}
+			s.sideSealed[j] = true
+			s.sealed++
+		}
 		if p.Kind == graph.TestStream {
 			c.stages[i].test = newTestStream(p)
 			c.virtual = true
@@ -204,6 +220,8 @@ func (c *Core) Step(now time.Duration, ev Event) []Action {
 		c.start()
 	case BundleFinished:
 		c.bundleFinished(ev)
+	case BundleWaits:
+		c.bundleWaits(ev)
 	case BundleFailed:
 		c.bundleFailed(ev)
 	case ShardGrouped:
@@ -344,6 +362,9 @@ func (c *Core) schedule() {
 		if wait := c.holdBack(s); wait || s.sealed < len(s.sideSealed) {
 			continue
 		}
+		if s.sides != nil {
+			s.wakeWaiting()
+		}
 		// Bundles first: a shard is grouped when the groups of others are worked off,
 		// so that few have their tables in memory at once.
 		c.startBundles(s)
@@ -413,9 +434,7 @@ func (c *Core) startBundles(s *stage) {
 	for tried := 0; tried < n && c.free(s) > 0; {
 		i := s.next % n
 		sh := &s.inbox.shards[i]
-		// State has one writer. Groups are of distinct keys: they need no order,
-		// but a key's panes do.
-		exclusive := s.plan.Stateful || s.triggered
+		exclusive := s.exclusive()
 		if !(sh.pending() || sh.timers.due(s.eventWM, now)) || (exclusive && sh.running > 0) {
 			s.next = i + 1
 			tried++
@@ -445,11 +464,15 @@ func (c *Core) startBundle(s *stage, shard int, cl claim) {
 	*c.slots(s)++
 	s.running++
 	s.inbox.shards[shard].running++
-	c.do(RunBundle{
+	run := RunBundle{
 		Bundle: b.id, Stage: s.index, Shard: shard,
 		Attempt: cl.failed + cl.lost + 1, Blocks: cl.blocks,
 		Event: s.eventWM, Processing: c.processingOf(s), Truncate: b.truncation,
-	})
+	}
+	if s.sides != nil {
+		b.added, run.Sides = slices.Clone(s.sides.added), slices.Clone(s.sides.watermarks)
+	}
+	c.do(run)
 }
 
 // endBundle takes a bundle off the books; its claim is the caller's to settle.
@@ -484,6 +507,9 @@ func (c *Core) bundleFinished(ev BundleFinished) {
 		r := &c.stages[t.Stage]
 		switch {
 		case t.SideInput >= 0:
+			if r.sides != nil {
+				r.sides.added[t.SideInput]++
+			}
 			c.do(AddSideInput{Stage: t.Stage, SideInput: t.SideInput, Block: o.Block})
 		case r.grouping:
 			r.inbox.pushRaw(o.Shard, o.Block)
@@ -564,6 +590,9 @@ func (c *Core) moveWatermarks() {
 		}
 		s.outputWM = max(s.outputWM, out)
 		for j, side := range s.plan.SideInputs {
+			if s.sides != nil {
+				s.sides.watermarks[j] = max(s.sides.watermarks[j], c.minOutput(side.From))
+			}
 			if !s.sideSealed[j] && c.minOutput(side.From) == MaxTime {
 				s.sideSealed[j] = true
 				s.sealed++

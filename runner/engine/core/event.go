@@ -36,6 +36,15 @@ type Timers struct {
 // NoTimers is a shard without timers.
 var NoTimers = Timers{Event: MaxTime, Processing: MaxTime, Hold: MaxTime}
 
+// BundleWaits reports a bundle that has done nothing, since elements of it must wait
+// for windows of side inputs. Together Ready and Waiting are its claim, cut anew; each
+// keeps the claim's order.
+type BundleWaits struct {
+	Bundle  BundleID
+	Ready   []Block
+	Waiting []Waiting
+}
+
 // BundleFailed reports a bundle that left nothing behind.
 type BundleFailed struct {
 	Bundle BundleID
@@ -95,6 +104,7 @@ type Canceled struct{ Cause error }
 
 func (Started) event()        {}
 func (BundleFinished) event() {}
+func (BundleWaits) event()    {}
 func (BundleFailed) event()   {}
 func (ShardGrouped) event()   {}
 func (EpochDurable) event()   {}
@@ -123,7 +133,7 @@ type Residual struct {
 // in order. Those marked "at once" must be complete before the next Step.
 type Action interface{ action() }
 
-// RunBundle starts a bundle; its end is a BundleFinished or BundleFailed event.
+// RunBundle starts a bundle; its end is a BundleFinished, BundleWaits or BundleFailed event.
 type RunBundle struct {
 	Bundle       BundleID
 	Stage, Shard int
@@ -134,6 +144,9 @@ type RunBundle struct {
 	// end of processing time (MaxTime) a key whose timers of that domain have fired
 	// can set no more of them, or it would go on for ever.
 	Event, Processing int64
+	// Sides are the watermarks (ms) of the side inputs; nil if the stage waits for none
+	// by window.
+	Sides []int64
 	// Truncate says that the stage's truncation runs in place of the stage. What it
 	// writes comes back as residuals, one for each element.
 	Truncate bool

@@ -28,6 +28,8 @@ type shard struct {
 	elements int64
 	// retry are claims of failed bundles; they go before ready, whole.
 	retry []claim
+	// waiting are blocks that wait for windows of side inputs.
+	waiting []waiter
 	// running counts bundles of this shard; grouping says GroupShard is under way.
 	running  int
 	grouping bool
@@ -74,9 +76,16 @@ func (in *inbox) queue(shard int, b Block) {
 
 // pushFront queues blocks before all others of the shard.
 func (in *inbox) pushFront(shard int, blocks []Block) {
-	s := &in.shards[shard]
 	for i := range blocks {
 		in.holds.add(blocks[i].Hold)
+	}
+	in.requeue(shard, blocks)
+}
+
+// requeue queues blocks that are already held before all others of the shard.
+func (in *inbox) requeue(shard int, blocks []Block) {
+	s := &in.shards[shard]
+	for i := range blocks {
 		s.elements += blocks[i].Count
 	}
 	// A new array: claims have slices of the old one.
