@@ -18,6 +18,11 @@ type bundleTimers struct {
 	fired []*timer
 	// over says that processing time has come to its end: see settle.
 	over bool
+	// event is the event time of the bundle. expired are the keys and windows whose
+	// state goes with it, seen those of its input: see expiries.
+	event   int64
+	expired []expired
+	seen    map[string]bool
 
 	setMu sync.Mutex
 	set   []TimerChunk // in order of arrival
@@ -28,15 +33,41 @@ const maxFired = 10_000
 
 // newBundleTimers takes the due timers out of the shard. The loop calls it.
 func newBundleTimers(st *stageRun, shard *shardTimers, a core.RunBundle) *bundleTimers {
-	return &bundleTimers{
+	b := &bundleTimers{
 		stage: st, shard: shard, fired: shard.take(a.Event, a.Processing, maxFired),
-		over: a.Processing == core.MaxTime,
+		over: a.Processing == core.MaxTime, event: a.Event,
 	}
+	x := shard.expiring
+	if x == nil || !x.due(a.Event) {
+		return b
+	}
+	if a.Event == core.MaxTime && !b.tells() {
+		x.clear()
+		return b
+	}
+	// What fires may set more timers, and those come first.
+	busy := make(map[string]bool)
+	for _, t := range b.fired {
+		busy[st.owner(t)] = true
+	}
+	b.expired = x.take(a.Event, maxFired-len(b.fired), func(owner string) bool { return busy[owner] })
+	if !b.tells() {
+		b.expired = x.park(b.expired)
+	}
+	return b
+}
+
+// tells says that the DoFn wants to hear of windows that expire.
+func (b *bundleTimers) tells() bool { return b.stage.plan.Expiry.Family != "" }
+
+// quiet says that the worker has nothing to do for the timers.
+func (b *bundleTimers) quiet() bool {
+	return len(b.fired) == 0 && (len(b.expired) == 0 || !b.tells())
 }
 
 // fire yields the fired timers, those that follow one another in one family together.
 func (b *bundleTimers) fire() iter.Seq2[TimerChunk, error] {
-	if b == nil || len(b.fired) == 0 {
+	if b == nil || b.quiet() {
 		return nil
 	}
 	return func(yield func(TimerChunk, error) bool) {
@@ -49,7 +80,86 @@ func (b *bundleTimers) fire() iter.Seq2[TimerChunk, error] {
 				return
 			}
 		}
+		if len(b.expired) == 0 || !b.tells() {
+			return
+		}
+		c := TimerChunk{TimerFamily: TimerFamily{Transform: b.stage.plan.Expiry.Transform, Family: b.stage.plan.Expiry.Family}}
+		for i := range b.expired {
+			c.Data = append(c.Data, b.expired[i].data()...)
+		}
+		yield(c, nil)
 	}
+}
+
+// watch notes the keys and windows of the bundle's input as it is read, if the DoFn
+// wants to hear of their end.
+func (b *bundleTimers) watch(in iter.Seq2[[]byte, error]) iter.Seq2[[]byte, error] {
+	if b == nil || b.shard.expiring == nil || !b.tells() {
+		return in
+	}
+	b.seen = make(map[string]bool)
+	return func(yield func([]byte, error) bool) {
+		for data, err := range in {
+			if err == nil {
+				err = b.note(data)
+			}
+			if !yield(data, err) {
+				return
+			}
+		}
+	}
+}
+
+func (b *bundleTimers) note(data []byte) error {
+	var e coders.Element
+	var id []byte
+	for len(data) > 0 {
+		n, err := b.stage.elements().Next(data, &e)
+		if err != nil {
+			return fmt.Errorf("%w: %w", errCoder, err)
+		}
+		err = b.stage.eachWindow(&e, func(window []byte) error {
+			if id = windowKey(id[:0], window, e.Key); !b.seen[string(id)] {
+				b.seen[string(id)] = true
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		data = data[n:]
+	}
+	return nil
+}
+
+// expire clears the state that goes with the bundle, and notes what it has written
+// that will go one day. The bundle is over, and its state is not applied yet.
+func (b *bundleTimers) expire(state *bundleState) error {
+	if b == nil || b.shard.expiring == nil || (b.event == core.MaxTime && !b.tells()) {
+		return nil
+	}
+	x := b.shard.expiring
+	staged := state.staged()
+	for cell := range staged.cells {
+		window, key := cellOwner(cell)
+		if err := x.touch(b.stage, window, key); err != nil {
+			return err
+		}
+	}
+	for id := range b.seen {
+		window, key := cutPart(id)
+		if err := x.touch(b.stage, window, key); err != nil {
+			return err
+		}
+	}
+	for i := range b.expired {
+		e := &b.expired[i]
+		group := keyGroup(keyHash([]byte(e.key)))
+		for s := range b.stage.states {
+			staged.cell(string(cellKey(nil, group, b.stage.index, []byte(e.window), []byte(e.key), s.transform, s.local))).clear()
+		}
+	}
+	return nil
 }
 
 // take notes what the bundle writes to a timer family's stream.
@@ -96,17 +206,59 @@ func (b *bundleTimers) settle() (*core.Timers, error) {
 		}
 	}
 	ended := b.ended()
+	gone := make(map[string]bool, len(b.expired))
+	for i := range b.expired {
+		gone[b.expired[i].owner] = true
+	}
+	drop := func(t *timer) (bool, error) {
+		if len(gone)+len(ended) == 0 && (b.shard.expiring == nil || t.domain == eventTime) {
+			return false, nil
+		}
+		owner := b.stage.owner(t)
+		if gone[owner] || t.domain == processingTime && ended[owner] {
+			return true, nil
+		}
+		if b.shard.expiring == nil || t.domain == eventTime {
+			return false, nil
+		}
+		t.owner = owner
+		window, _ := cutPart(owner)
+		_, due, err := b.stage.expiryOf([]byte(window))
+		return due <= b.event && b.event != core.MaxTime, err
+	}
+	for i, c := range changes {
+		if c.clear != "" {
+			continue
+		}
+		late, err := drop(&changes[i].timer)
+		if err != nil {
+			return nil, err
+		}
+		if late {
+			changes[i].clear = c.timer.id
+		}
+	}
 	for _, t := range b.fired {
 		b.shard.clear(t.id)
 	}
 	for _, c := range changes {
-		switch {
-		case c.clear != "":
+		if c.clear != "" {
 			b.shard.clear(c.clear)
-		case len(ended) > 0 && c.timer.domain == processingTime && ended[b.stage.owner(&c.timer)]:
-			b.shard.clear(c.timer.id)
-		default:
+		} else {
 			b.shard.set(c.timer)
+		}
+	}
+	if x := b.shard.expiring; x != nil {
+		for i := range b.expired {
+			e := &b.expired[i]
+			x.forget(e.window, e.key)
+			delete(x.parked, e.owner)
+			for id := range x.waiting[e.owner] {
+				b.shard.clear(id)
+			}
+		}
+		if err := x.unpark(b.stage); err != nil {
+			return nil, err
 		}
 	}
 	return b.shard.summary(), nil
@@ -126,12 +278,13 @@ func (b *bundleTimers) ended() map[string]bool {
 	return owners
 }
 
-// owner tells apart the transforms, keys and windows that have timers.
+// owner tells apart the keys and windows that have timers: a stage has one transform
+// with state.
 func (r *stageRun) owner(t *timer) string {
 	var e coders.TimerElement
 	// The bytes are ours, made of a timer that was read.
 	if _, err := r.timerScans[t.family].scan.Next(t.data, &e); err != nil {
 		panic(fmt.Errorf("BUG: timer %x: %w", t.data, err))
 	}
-	return string(appendPart(appendPart(appendPart(nil, t.family.Transform), e.Key), e.Windows))
+	return string(windowKey(nil, e.Windows, e.Key))
 }

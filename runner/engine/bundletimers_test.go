@@ -22,7 +22,7 @@ func timedStage(t *testing.T) (*stageRun, TimerFamily) {
 	f := TimerFamily{Transform: "t", Family: "f"}
 	return &stageRun{
 		timerScans: map[TimerFamily]*timerFamily{f: {scan: scan, domain: processingTime}},
-		timers:     []*shardTimers{newShardTimers()},
+		timers:     []*shardTimers{newShardTimers(nil)},
 	}, f
 }
 

@@ -143,6 +143,20 @@ func (j *Job) runBundle(ctx context.Context, a core.RunBundle, r *runningBundle)
 				return *waits, nil
 			}
 		}
+		if r.stage.plan.Expiry != nil {
+			kept, dropped, err := r.stage.dropExpired(a.Blocks, a.Event)
+			if err != nil {
+				return nil, err
+			}
+			if dropped > 0 {
+				j.info.Log.Debug("late elements dropped", "stage", r.stage.plan.Name, "elements", dropped)
+				a.Blocks = kept
+				r.elements -= dropped
+			}
+			if len(a.Blocks) == 0 && r.timers.quiet() {
+				break
+			}
+		}
 		if l := r.stage.lifting; l != nil {
 			var scout bool
 			if r.lifted, scout = l.lift(); scout {
@@ -163,6 +177,9 @@ func (j *Job) runBundle(ctx context.Context, a core.RunBundle, r *runningBundle)
 	}
 	var err error
 	if fin.Outputs, err = out.finish(); err != nil {
+		return nil, err
+	}
+	if err := r.timers.expire(r.state); err != nil {
 		return nil, err
 	}
 	if r.state.shard != nil {
@@ -204,7 +221,7 @@ func (j *Job) runOnWorker(ctx context.Context, a core.RunBundle, r *runningBundl
 		Descriptor:    r.stage.plan.Descriptor,
 		Source:        r.stage.plan.Input.Source,
 		Elements:      r.elements,
-		Input:         in.read,
+		Input:         r.timers.watch(in.read),
 		Timers:        r.timers.fire(),
 		TimerFamilies: r.stage.families,
 		Output:        out,

@@ -108,10 +108,24 @@ func newStageRun(plan *graph.Plan, s *graph.Stage, cfg core.Config, lim limits, 
 		if r.timerScans == nil {
 			r.timerScans = make(map[TimerFamily]*timerFamily)
 			for range shards {
-				r.timers = append(r.timers, newShardTimers())
+				r.timers = append(r.timers, newShardTimers(mem))
 			}
 		}
 		r.timerScans[f] = &timerFamily{scan: scan, domain: timerDomain(t.Domain)}
+	}
+	if s.Expiry != nil && r.elements().WindowKind() != coders.OpaqueWindows {
+		if r.timers == nil {
+			for range shards {
+				r.timers = append(r.timers, newShardTimers(mem))
+			}
+		}
+		for _, t := range r.timers {
+			var holds *holdSet
+			if s.Expiry.Family != "" {
+				holds = &t.holds
+			}
+			t.expiring = newExpiries(holds, mem)
+		}
 	}
 	if s.Stateful {
 		for range shards {

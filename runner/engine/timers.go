@@ -28,7 +28,9 @@ type timer struct {
 	seq        uint64 // equal times fire in the order in which they were set
 	family     TimerFamily
 	data       []byte
-	at         int // index in its heap, -1 while it is out
+	// owner is set where expiries are waited for, for timers in processing time.
+	owner string
+	at    int // index in its heap, -1 while it is out
 }
 
 // shardTimers are one shard's timers. Only the shard's running bundle touches them,
@@ -39,10 +41,17 @@ type shardTimers struct {
 	queue [domains]timerHeap
 	holds holdSet
 	seq   uint64
+	// expiring is nil for a stage whose state doesn't expire.
+	expiring *expiries
+	// mem has what timers take as state: there is nothing else that could go for it.
+	mem *memory
 }
 
-func newShardTimers() *shardTimers {
-	return &shardTimers{byID: make(map[string]*timer), holds: newHoldSet()}
+// size is about what a timer takes.
+func (t *timer) size() int64 { return 160 + 2*int64(len(t.id)) + int64(len(t.data)) }
+
+func newShardTimers(mem *memory) *shardTimers {
+	return &shardTimers{mem: mem, byID: make(map[string]*timer), holds: newHoldSet()}
 }
 
 // set adds a timer, in place of one of the same id.
@@ -51,6 +60,10 @@ func (s *shardTimers) set(t timer) {
 	s.seq++
 	t.seq = s.seq
 	s.byID[t.id] = &t
+	s.mem.add(memState, t.size())
+	if t.owner != "" {
+		s.expiring.timerSet(t.owner, t.id)
+	}
 	s.holds.add(t.hold)
 	heap.Push(&s.queue[t.domain], &t)
 }
@@ -61,6 +74,10 @@ func (s *shardTimers) clear(id string) {
 		return
 	}
 	delete(s.byID, id)
+	s.mem.add(memState, -t.size())
+	if t.owner != "" {
+		s.expiring.timerGone(t.owner, id)
+	}
 	s.holds.remove(t.hold)
 	if t.at >= 0 {
 		heap.Remove(&s.queue[t.domain], t.at)
@@ -97,6 +114,9 @@ func (s *shardTimers) summary() *core.Timers {
 	}
 	if q := s.queue[processingTime]; len(q) > 0 {
 		sum.Processing = q[0].fire
+	}
+	if s.expiring != nil {
+		sum.Event = min(sum.Event, s.expiring.next())
 	}
 	sum.Hold = s.holds.min()
 	return &sum

@@ -18,7 +18,7 @@ func TestShardTimersAgainstModel(t *testing.T) {
 		order int
 	}
 	rapid.Check(t, func(t *rapid.T) {
-		s := newShardTimers()
+		s := newShardTimers(nil)
 		model := map[string]entry{}
 		order := 0
 		for range rapid.IntRange(1, 60).Draw(t, "steps") {

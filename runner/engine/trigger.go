@@ -35,7 +35,7 @@ func compileTrigger(s *graph.Stage, g *grouper, shards int, mem *memory) (*trigg
 	t := &trigger{strategy: st.QuietClosing(), grouper: g, stage: s.Index}
 	for range shards {
 		t.state = append(t.state, newShardState(mem, cleanShare(mem, shards)))
-		t.timers = append(t.timers, newShardTimers())
+		t.timers = append(t.timers, newShardTimers(mem))
 	}
 	return t, nil
 }

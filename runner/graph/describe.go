@@ -39,6 +39,12 @@ func (c *compiler) stage(d *draft) (*Stage, error) {
 			})
 		}
 	}
+	if s.Stateful {
+		var err error
+		if s.Expiry, err = c.expiry(d.leaves[0]); err != nil {
+			return nil, err
+		}
+	}
 	if d.kind == SDK && len(d.leaves) > 0 {
 		s.Splittable = d.leaves[0].urn == urnProcessSized
 		s.Unbounded = s.Splittable && c.unbounded(d.leaves[0])
@@ -98,6 +104,22 @@ func (c *compiler) stage(d *draft) (*Stage, error) {
 		return s, err
 	}
 	return s, nil
+}
+
+// expiry says when the state of a stage's root goes: state stands at the root alone.
+func (c *compiler) expiry(l *leaf) (*Expiry, error) {
+	collection := l.inputs[0].collection
+	e := &Expiry{AllowedLateness: max(0, c.strategy(collection).GetAllowedLateness())}
+	if family := l.parDo.GetOnWindowExpirationTimerFamilySpec(); family != "" {
+		if l.parDo.GetTimerFamilySpecs()[family] == nil {
+			return nil, l.broken("its timer family %q for expired windows is not defined", family)
+		}
+		e.Transform, e.Family = l.id, family
+	}
+	if e.Family == "" && c.coders.byID[c.windowCoder(collection)].GetSpec().GetUrn() == urnGlobalWindow {
+		return nil, nil
+	}
+	return e, nil
 }
 
 // triggered says whether panes of the grouped collection fire before it is complete.

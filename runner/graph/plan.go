@@ -78,6 +78,8 @@ type Stage struct {
 	Unbounded bool
 	// Truncate is set for splittable stages.
 	Truncate *Truncation
+	// Expiry is set for stages whose state goes when its window expires.
+	Expiry *Expiry
 	// Finalizes says that a transform asks for bundle finalization.
 	Finalizes bool
 	// TestEvents is the script of a TestStream.
@@ -90,6 +92,17 @@ type Stage struct {
 	// input becomes an accumulator of its own. Where keys are mostly different that is
 	// cheaper. Bundles of one stage may run either.
 	Unlifted *fnpb.ProcessBundleDescriptor
+}
+
+// Expiry says when a stateful stage's state goes: when the watermark is behind the end
+// of its window by more than the allowed lateness. State in the global window goes
+// with the job, unless the DoFn wants to hear of it.
+type Expiry struct {
+	// AllowedLateness in ms.
+	AllowedLateness int64
+	// Transform and Family name the timer family by which the DoFn is told
+	// (on-window-expiration); empty if it doesn't want to be.
+	Transform, Family string
 }
 
 // Truncation is how a drain makes an end of a splittable stage's restrictions: a

@@ -203,7 +203,7 @@ func parDoOptions(b *builder, options map[string][]string) func(*pipepb.ParDoPay
 			case "sorted":
 				p.RequiresTimeSortedInput = true
 			case "expiration":
-				p.OnWindowExpirationTimerFamilySpec = "gone"
+				p.OnWindowExpirationTimerFamilySpec = "timer0"
 			case "oddstate":
 				p.StateSpecs["odd"] = &pipepb.StateSpec{}
 			}

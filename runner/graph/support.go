@@ -19,7 +19,6 @@ var limits = []limit{
 	{unknownTransform},
 	{testStreamService},
 	{groupLimit(customMerging)},
-	{parDoLimit(onWindowExpiration)},
 	{parDoLimit(timeSortedInput)},
 	{parDoLimit(stableInput)},
 	{parDoLimit(unknownState)},
@@ -98,13 +97,6 @@ func customMerging(s *pipepb.WindowingStrategy) []string {
 		return nil
 	}
 	return []string{fmt.Sprintf("the merging WindowFn %q: of these only sessions are supported", urn)}
-}
-
-func onWindowExpiration(p *pipepb.ParDoPayload) []string {
-	if p.GetOnWindowExpirationTimerFamilySpec() == "" {
-		return nil
-	}
-	return []string{"OnWindowExpiration"}
 }
 
 func timeSortedInput(p *pipepb.ParDoPayload) []string {

@@ -39,6 +39,13 @@ func (p *Plan) String() string {
 		for _, t := range s.Timers {
 			fmt.Fprintf(&b, "    timer %s.%s %s %s\n", t.Transform, t.Family, t.Domain, coderText(p.Coders, t.Coder, 0))
 		}
+		if e := s.Expiry; e != nil {
+			fmt.Fprintf(&b, "    expires %d ms late", e.AllowedLateness)
+			if e.Family != "" {
+				fmt.Fprintf(&b, ", told by %s.%s", e.Transform, e.Family)
+			}
+			b.WriteString("\n")
+		}
 		for i, o := range s.Outputs {
 			lifted := ""
 			if o.Lifted {
