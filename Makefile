@@ -55,6 +55,10 @@ conformance-short: build $(GOSUITE) ## A sample of Beam's Go suites, served and 
 	$(GOSUITE) --mode served --store rocksdb --tests conformance/short.txt --expect conformance/expected.txt
 	$(GOSUITE) --mode embedded --store pebble --tests conformance/short.txt --expect conformance/expected.txt
 
+.PHONY: conformance-python
+conformance-python: build ## Beam's own Python suites against a server, in a venv that it makes.
+	conformance/python/run.sh --json .cache/conformance/python.json
+
 .PHONY: conformance-prism
 conformance-prism: $(GOSUITE) ## The same suites on Prism, the Go SDK's own runner, to compare with.
 	$(GOSUITE) --mode prism --parallel 1 --json .cache/conformance/prism.json

@@ -67,7 +67,7 @@ func (w *worker) Run(ctx context.Context, b *engine.Bundle) (*engine.Result, err
 		return nil, context.Cause(ctx)
 	}
 	if err := w.gate.enter(ctx, w); err != nil {
-		return nil, fmt.Errorf("stage %q: bundle %s: %w", b.Stage, b.ID, err)
+		return nil, fmt.Errorf("bundle %s: %w", b.ID, err)
 	}
 	d, err := w.register(b) // in the gate: between bundles descriptors are renewed
 	if err != nil {
@@ -77,7 +77,7 @@ func (w *worker) Run(ctx context.Context, b *engine.Bundle) (*engine.Result, err
 	r := newRun(ctx, w, b, d)
 	if err := w.addRun(r); err != nil {
 		w.gate.leave()
-		return nil, fmt.Errorf("stage %q: bundle %s: %w", b.Stage, b.ID, err)
+		return nil, fmt.Errorf("bundle %s: %w", b.ID, err)
 	}
 	fed := make(chan struct{})
 	go func() {
@@ -99,14 +99,14 @@ func (w *worker) Run(ctx context.Context, b *engine.Bundle) (*engine.Result, err
 		if cause := context.Cause(ctx); cause != nil && errors.Is(err, cause) {
 			return nil, err
 		}
-		return nil, fmt.Errorf("stage %q: bundle %s: %w", b.Stage, b.ID, err)
+		return nil, fmt.Errorf("bundle %s: %w", b.ID, err)
 	}
 	if response.GetRequiresFinalization() {
 		w.wantsFinalize(r)
 	}
 	metrics, err := w.resolve(ctx, response.GetMonitoringInfos(), response.GetMonitoringData())
 	if err != nil {
-		return nil, fmt.Errorf("stage %q: bundle %s: metrics: %w", b.Stage, b.ID, err)
+		return nil, fmt.Errorf("bundle %s: metrics: %w", b.ID, err)
 	}
 	return &engine.Result{
 		Residuals: response.GetResidualRoots(),

@@ -54,7 +54,7 @@ func TestBundleErrorHasTheWholeText(t *testing.T) {
 	// The answer comes before the data stream is open: nobody must wait for that.
 	f.respond(&fnpb.InstructionResponse{InstructionId: f.next().GetInstructionId(), Error: text})
 	o := wait(t, ran)
-	if o.err == nil || !strings.Contains(o.err.Error(), text) || !strings.Contains(o.err.Error(), "the stage") {
+	if o.err == nil || !strings.Contains(o.err.Error(), text) || !strings.Contains(o.err.Error(), "bundle b1") {
 		t.Fatalf("got %.200v", o.err)
 	}
 	if errors.Is(o.err, engine.ErrWorkerLost) {

@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"context"
+
 	"github.com/summerbeam/summerbeam/runner/engine/core"
 )
 
@@ -12,7 +14,7 @@ type groupRun struct {
 }
 
 // startGrouping groups a shard in a goroutine of its own. The loop calls it.
-func (j *Job) startGrouping(a core.GroupShard) {
+func (j *Job) startGrouping(ctx context.Context, a core.GroupShard) {
 	st := j.stages[a.Stage]
 	ev := core.ShardGrouped{Bundle: a.Bundle, Stage: a.Stage, Shard: a.Shard, Taken: len(a.Blocks)}
 	run := &groupRun{}
@@ -27,7 +29,7 @@ func (j *Job) startGrouping(a core.GroupShard) {
 		}()
 		return
 	}
-	t := st.trigger.start(a, j.store.reader)
+	t := st.trigger.start(ctx, a, j.store.reader)
 	run.shard, run.staged = st.trigger.state[a.Shard], t.staged
 	go func() {
 		ev.Err = guard(func() (err error) {

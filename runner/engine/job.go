@@ -170,11 +170,21 @@ func New(cfg Config, info *JobInfo, plan *graph.Plan) (*Job, error) {
 				side.windows.ask = j.ask
 			}
 		}
-		if s.Kind == graph.SDK && j.pools[s.Environment] == nil {
-			j.pools[s.Environment] = newPool(cfg.Workers, info, s.Environment, plan.Pipeline.GetComponents().GetEnvironments()[s.Environment])
+		if s.Kind == graph.SDK {
+			j.addPool(s.Environment)
+		}
+		if st.trigger != nil && st.trigger.merger != nil {
+			j.addPool(st.trigger.merger.plan.Environment)
+			st.trigger.merger.ask = j.ask
 		}
 	}
 	return j, nil
+}
+
+func (j *Job) addPool(env string) {
+	if j.pools[env] == nil {
+		j.pools[env] = newPool(j.cfg.Workers, j.info, env, j.plan.Pipeline.GetComponents().GetEnvironments()[env])
+	}
 }
 
 func (j *Job) limits() limits {
@@ -227,6 +237,12 @@ func (j *Job) loop(ctx context.Context) error {
 			short = now
 			events = []core.Event{core.Memory{Short: short}, ev}
 		}
+		if done != nil && ctx.Err() != nil {
+			// A grouping that asks a worker fails by ctx's end: that must not look like
+			// the reason of it.
+			done = nil
+			events = append([]core.Event{core.Canceled{Cause: context.Cause(ctx)}}, events...)
+		}
 		for _, ev := range events {
 			at := time.Since(j.started)
 			for _, a := range j.core.Step(at, ev) {
@@ -238,7 +254,7 @@ func (j *Job) loop(ctx context.Context) error {
 					wake.Reset(max(0, w.At-at))
 					continue
 				}
-				j.do(work, a)
+				j.do(ctx, work, a)
 			}
 			j.settle(ev)
 			j.progress.running.Store(int64(len(j.running)))
@@ -265,11 +281,12 @@ func (j *Job) loop(ctx context.Context) error {
 	}
 }
 
-// do carries out one action. It never waits for work.
-func (j *Job) do(ctx context.Context, a core.Action) {
+// do carries out one action. It never waits for work. ctx is the job's; what is
+// aborted one by one has work.
+func (j *Job) do(ctx, work context.Context, a core.Action) {
 	switch a := a.(type) {
 	case core.RunBundle:
-		j.startBundle(ctx, a)
+		j.startBundle(work, a)
 	case core.Commit:
 		r := j.running[a.Bundle]
 		if r == nil {
@@ -290,9 +307,9 @@ func (j *Job) do(ctx context.Context, a core.Action) {
 			r.cancel(a.Cause)
 		}
 	case core.AskSplit:
-		j.askSplit(ctx, a)
+		j.askSplit(work, a)
 	case core.GroupShard:
-		j.startGrouping(a)
+		j.startGrouping(ctx, a)
 	case core.AddSideInput:
 		j.stages[a.Stage].sideList[a.SideInput].add(a.Block)
 	case core.SealSideInput:
@@ -300,7 +317,7 @@ func (j *Job) do(ctx context.Context, a core.Action) {
 	case core.WriteEpoch:
 		j.writeEpoch(a.Epoch)
 	case core.Finalize:
-		j.finalizeBundle(ctx, a.Bundle)
+		j.finalizeBundle(work, a.Bundle)
 	case core.Retried:
 		j.progress.retries.Add(1)
 		j.info.Log.Warn("bundle failed and runs again", "stage", j.plan.Stages[a.Stage].Name, "attempt", a.Attempt, "error", a.Err)

@@ -196,8 +196,8 @@ func TestUserErrorFailsTheJobWithItsWholeText(t *testing.T) {
 		},
 	}
 	err := run(t, newTestJob(t, testPlan(&graph.Input{}), s))
-	if err == nil || !strings.Contains(err.Error(), "panic: boom\n\tat user.go:17") || !strings.Contains(err.Error(), "stage Make") {
-		t.Errorf("error %v, want the stage's name and the user's text", err)
+	if err == nil || !strings.Contains(err.Error(), "panic: boom\n\tat user.go:17") || !strings.Contains(err.Error(), "stage s01") {
+		t.Errorf("error %v, want the stage and the user's text", err)
 	}
 	if attempts != 3 {
 		t.Errorf("%d attempts, want 3", attempts)

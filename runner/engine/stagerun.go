@@ -84,7 +84,7 @@ func newStageRun(plan *graph.Plan, s *graph.Stage, cfg core.Config, lim limits, 
 				}
 			}
 			if s.Input.Grouping.Triggered {
-				if r.trigger, err = compileTrigger(s, r.grouper, shards, mem); err != nil {
+				if r.trigger, err = compileTrigger(plan, s, r.grouper, shards, mem); err != nil {
 					return nil, err
 				}
 			}

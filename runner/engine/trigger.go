@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"math"
@@ -25,14 +26,22 @@ type trigger struct {
 	// wants to be asked again.
 	state  []*shardState
 	timers []*shardTimers
+	// merger merges windows that only the SDK can merge; nil if there are none.
+	merger *windowMerger
 }
 
-func compileTrigger(s *graph.Stage, g *grouper, shards int, mem *memory) (*trigger, error) {
+func compileTrigger(plan *graph.Plan, s *graph.Stage, g *grouper, shards int, mem *memory) (*trigger, error) {
 	st, err := triggers.Compile(s.Input.Grouping.Strategy)
 	if err != nil {
 		return nil, fmt.Errorf("stage %s: grouping %s: %w", s.Name, s.Input.Grouping.Transform, err)
 	}
-	t := &trigger{strategy: st.QuietClosing(), grouper: g, stage: s.Index}
+	if s.Input.Grouping.QuietClosing {
+		st = st.QuietClosing()
+	}
+	t := &trigger{strategy: st, grouper: g, stage: s.Index}
+	if t.merger, err = compileMerger(plan, s); err != nil {
+		return nil, err
+	}
 	for range shards {
 		t.state = append(t.state, newShardState(mem, cleanShare(mem, shards)))
 		t.timers = append(t.timers, newShardTimers(mem))
@@ -43,6 +52,7 @@ func compileTrigger(s *graph.Stage, g *grouper, shards int, mem *memory) (*trigg
 // triggerRun is one run over one shard: it has the shard to itself.
 type triggerRun struct {
 	*trigger
+	ctx    context.Context // of the run; for merging alone
 	read   reader
 	staged *layer
 	timers *shardTimers
@@ -55,6 +65,9 @@ type triggerRun struct {
 	// keys are the active windows of the keys touched, if windows merge.
 	keys     map[string]*keyWindows
 	keyOrder []*keyWindows
+	// sdkKeys are these for windows that the SDK merges.
+	sdkKeys  map[string]*sdkWindows
+	sdkOrder []*sdkWindows
 	panes    *paneList
 	late     int64
 }
@@ -79,16 +92,17 @@ const (
 	cellBuffer  = "buffer"
 )
 
-func (t *trigger) start(a core.GroupShard, store func() (statebackend.Reader, error)) *triggerRun {
+func (t *trigger) start(ctx context.Context, a core.GroupShard, store func() (statebackend.Reader, error)) *triggerRun {
 	v := t.state[a.Shard].views.Load()
 	r := &triggerRun{
-		trigger: t, staged: newLayer(0), timers: t.timers[a.Shard],
+		trigger: t, ctx: ctx, staged: newLayer(0), timers: t.timers[a.Shard],
 		now: triggers.Now{
 			Watermark: a.Event, Output: a.Output, Processing: a.Processing,
 			Synchronized: math.MinInt64,
 		},
 		windows: make(map[string]*openWindow),
 		keys:    make(map[string]*keyWindows),
+		sdkKeys: make(map[string]*sdkWindows),
 		panes:   &paneList{},
 	}
 	r.now.Synchronized = r.now.Processing
@@ -102,32 +116,13 @@ func (t *trigger) start(a core.GroupShard, store func() (statebackend.Reader, er
 
 // run takes the shard's new elements and due timers and returns the panes that fire.
 func (r *triggerRun) run(blocks []core.Block) ([]core.Block, error) {
-	var e coders.Element
-	g := r.grouper
-	for _, b := range blocks {
-		for data, err := range render([]core.Block{b}, nil) {
-			if err != nil {
-				return nil, err
-			}
-			for len(data) > 0 {
-				n, err := g.scan.Next(data, &e)
-				if err != nil {
-					return nil, err
-				}
-				data = data[n:]
-				windows := e.Windows
-				for range e.NumWindows {
-					wn, err := g.scan.NextWindow(windows)
-					if err != nil {
-						return nil, err
-					}
-					if err := r.element(&e, windows[:wn]); err != nil {
-						return nil, err
-					}
-					windows = windows[wn:]
-				}
-			}
+	if r.merger != nil {
+		if err := r.mergeAhead(blocks); err != nil {
+			return nil, err
 		}
+	}
+	if err := r.each(blocks, r.element); err != nil {
+		return nil, err
 	}
 	for _, t := range r.due {
 		key, window, err := splitWindowKey([]byte(t.id))
@@ -137,10 +132,14 @@ func (r *triggerRun) run(blocks []core.Block) ([]core.Block, error) {
 		if _, err := r.open(key, window); err != nil {
 			return nil, err
 		}
-		if r.strategy.Merging() {
-			if _, err := r.windowsOf(key); err != nil {
-				return nil, err
-			}
+		switch {
+		case r.merger != nil:
+			_, err = r.sdkWindowsOf(key)
+		case r.strategy.Merging():
+			_, err = r.windowsOf(key)
+		}
+		if err != nil {
+			return nil, err
 		}
 	}
 	// Windows fire in order of their ends: what depends on a window behind another
@@ -155,7 +154,38 @@ func (r *triggerRun) run(blocks []core.Block) ([]core.Block, error) {
 		r.close(w)
 	}
 	r.closeWindows()
+	r.closeSDKWindows()
 	return r.panes.blocks(r.grouper.lim), nil
+}
+
+// each walks the elements, once for each of their windows.
+func (r *triggerRun) each(blocks []core.Block, fn func(e *coders.Element, window []byte) error) error {
+	var e coders.Element
+	g := r.grouper
+	for data, err := range render(blocks, nil) {
+		if err != nil {
+			return err
+		}
+		for len(data) > 0 {
+			n, err := g.scan.Next(data, &e)
+			if err != nil {
+				return err
+			}
+			data = data[n:]
+			windows := e.Windows
+			for range e.NumWindows {
+				wn, err := g.scan.NextWindow(windows)
+				if err != nil {
+					return err
+				}
+				if err := fn(&e, windows[:wn]); err != nil {
+					return err
+				}
+				windows = windows[wn:]
+			}
+		}
+	}
+	return nil
 }
 
 // open brings a key and window into memory.
@@ -189,7 +219,10 @@ func (r *triggerRun) cell(w *openWindow, id string) string {
 }
 
 func (r *triggerRun) element(e *coders.Element, window []byte) error {
-	if r.strategy.Merging() {
+	switch {
+	case r.merger != nil:
+		return r.sdkElement(e, window)
+	case r.strategy.Merging():
 		return r.mergingElement(e, window)
 	}
 	w, err := r.open(e.Key, window)

@@ -37,7 +37,7 @@ func newTriggerShard(t *testing.T, coder string, ws *pipepb.WindowingStrategy) *
 	if err != nil {
 		t.Fatal(err)
 	}
-	tr, err := compileTrigger(s, g, 1, nil)
+	tr, err := compileTrigger(&graph.Plan{}, s, g, 1, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +52,7 @@ func newTriggerShard(t *testing.T, coder string, ws *pipepb.WindowingStrategy) *
 func (s *triggerShard) run(elements ...[]byte) []string {
 	s.t.Helper()
 	a := core.GroupShard{Event: s.wm, Output: s.out, Processing: time.Unix(0, 0).UnixMilli()}
-	r := s.tr.start(a, s.store.reader)
+	r := s.tr.start(s.t.Context(), a, s.store.reader)
 	var blocks []core.Block
 	if len(elements) > 0 {
 		blocks = []core.Block{block(elements...)}

@@ -71,7 +71,7 @@ var arity = map[string]int{
 	urnNullable:                           1,
 	urnLengthPrefix:                       1,
 	"beam:coder:sharded_key:v1":           1,
-	"beam:coder:custom_window:v1":         1,
+	urnCustomWindow:                       1,
 }
 
 // check says what is wrong with a coder: it or a component is missing, it contains
@@ -191,6 +191,16 @@ func (c *coderSet) wire(id string) string {
 	w := c.makeWire(id)
 	c.wires[id] = w
 	return w
+}
+
+// wireWindow returns the wire coder of windows. Of windows that are an SDK's own the
+// runner must know the maximum timestamp, so these have it in front.
+func (c *coderSet) wireWindow(id string) string {
+	switch c.byID[id].GetSpec().GetUrn() {
+	case urnGlobalWindow, urnIntervalWindow, urnCustomWindow:
+		return c.wire(id)
+	}
+	return c.make(urnCustomWindow, c.wire(id))
 }
 
 func (c *coderSet) makeWire(id string) string {

@@ -122,7 +122,7 @@ func (c *compiler) elementCoder(collection string) string {
 		// key and values have the coders of the input, whatever the output says.
 		k, v := c.coders.parts(c.elementCoder(p.inputs[0].collection))
 		return c.coders.kv(k, c.coders.iterable(v))
-	case p.kind == testStreamLeaf:
+	case p.kind == testStreamLeaf && c.asTestStream(p, collection):
 		return c.testElementCoder(p.test.GetCoderId())
 	default:
 		return c.coders.wire(c.comps.Pcollections[collection].GetCoderId())
@@ -131,7 +131,7 @@ func (c *compiler) elementCoder(collection string) string {
 
 // windowCoder returns the wire coder of a collection's windows.
 func (c *compiler) windowCoder(collection string) string {
-	return c.coders.wire(c.strategy(collection).GetWindowCoderId())
+	return c.coders.wireWindow(c.strategy(collection).GetWindowCoderId())
 }
 
 func (c *compiler) strategy(collection string) *pipepb.WindowingStrategy {

@@ -63,6 +63,12 @@ func (c *compiler) stage(d *draft) (*Stage, error) {
 				WindowCoder: c.windowCoder(grouped),
 				OutputCoder: d.sourceCoder,
 				Triggered:   c.triggered(grouped),
+
+				QuietClosing: c.fromPython(d.group),
+			}
+			var err error
+			if s.Input.Grouping.Merging, err = c.merging(d, s.ID); err != nil {
+				return nil, err
 			}
 		}
 	}
@@ -124,8 +130,11 @@ func (c *compiler) expiry(l *leaf) (*Expiry, error) {
 
 // triggered says whether panes of the grouped collection fire before it is complete.
 func (c *compiler) triggered(collection string) bool {
+	strategy := c.strategy(collection)
 	return c.comps.Pcollections[collection].GetIsBounded() == pipepb.IsBounded_UNBOUNDED ||
-		!isDefaultTrigger(c.strategy(collection).GetTrigger())
+		!isDefaultTrigger(strategy.GetTrigger()) ||
+		// What only the SDK can merge is merged as it comes, by the one way to do so.
+		mergesInSDK(strategy)
 }
 
 func edges(outputs []*draftOutput) []Edge {
@@ -242,7 +251,7 @@ func (c *compiler) finish(b *fnpb.ProcessBundleDescriptor, env string) {
 		}
 		strategy := c.comps.WindowingStrategies[id]
 		// Windows are in state keys, so their coder must be what elements have too.
-		if wire := c.coders.wire(strategy.GetWindowCoderId()); wire != strategy.GetWindowCoderId() {
+		if wire := c.coders.wireWindow(strategy.GetWindowCoderId()); wire != strategy.GetWindowCoderId() {
 			strategy = proto.Clone(strategy).(*pipepb.WindowingStrategy)
 			strategy.WindowCoderId = wire
 		}

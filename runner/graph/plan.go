@@ -165,6 +165,12 @@ type Grouping struct {
 	Triggered bool
 	// OutputCoder is the windowed-value coder of KV<K, Iterable<V>>, a key of Plan.Coders.
 	OutputCoder string
+	// QuietClosing says that the strategy comes from the Python SDK, which asks for
+	// empty panes that its users don't expect; see triggers.Strategy.QuietClosing.
+	QuietClosing bool
+	// Merging asks what becomes of windows, if they merge by a WindowFn that only its SDK
+	// knows; nil otherwise.
+	Merging *Question
 }
 
 // Output is one collection that leaves a stage.

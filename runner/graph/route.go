@@ -96,7 +96,7 @@ func (c *compiler) feed(collection, coder string, reader *leaf) ([]*draftOutput,
 		own := c.coders.windowed(c.coders.make(urnBytes), c.windowCoder(collection))
 		return c.recoded(c.output(c.stageOf[p], p, collection, own), coder, reader)
 	case testStreamLeaf:
-		own := c.queueCoder(collection)
+		own := c.coders.windowed(c.testElementCoder(p.test.GetCoderId()), c.windowCoder(collection))
 		return c.recoded(c.output(c.stageOf[p], p, collection, own), coder, reader)
 	case flattenLeaf:
 		var all []*draftOutput

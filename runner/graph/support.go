@@ -18,7 +18,7 @@ type limit struct {
 var limits = []limit{
 	{unknownTransform},
 	{testStreamService},
-	{groupLimit(customMerging)},
+	{customMerging},
 	{parDoLimit(timeSortedInput)},
 	{parDoLimit(stableInput)},
 	{parDoLimit(unknownState)},
@@ -58,17 +58,6 @@ func (c *compiler) checkSupport() error {
 	return nil
 }
 
-// groupLimit looks at the strategies of groupings; elsewhere a strategy only says
-// which windows elements are in.
-func groupLimit(find func(*pipepb.WindowingStrategy) []string) func(*compiler, *leaf) []string {
-	return func(c *compiler, l *leaf) []string {
-		if l.kind != groupLeaf {
-			return nil
-		}
-		return find(c.strategy(l.inputs[0].collection))
-	}
-}
-
 // parDoLimit looks at ParDos. Of a splittable one's parts the last speaks for all.
 func parDoLimit(find func(*pipepb.ParDoPayload) []string) func(*compiler, *leaf) []string {
 	return func(_ *compiler, l *leaf) []string {
@@ -91,12 +80,15 @@ func unknownTransform(_ *compiler, l *leaf) []string {
 	return []string{fmt.Sprintf("the transform URN %q, which has no parts: neither this runner nor the environment's worker runs it", l.urn)}
 }
 
-func customMerging(s *pipepb.WindowingStrategy) []string {
-	urn := s.GetWindowFn().GetUrn()
-	if s.GetMergeStatus() != pipepb.MergeStatus_NEEDS_MERGE || urn == urnSessions {
+func customMerging(c *compiler, l *leaf) []string {
+	if l.kind != groupLeaf {
 		return nil
 	}
-	return []string{fmt.Sprintf("the merging WindowFn %q: of these only sessions are supported", urn)}
+	s := c.strategy(l.inputs[0].collection)
+	if !mergesInSDK(s) || c.groupEnvironment(s, l) != "" {
+		return nil
+	}
+	return []string{fmt.Sprintf("the merging WindowFn %q, without an environment that could merge", s.GetWindowFn().GetUrn())}
 }
 
 func timeSortedInput(p *pipepb.ParDoPayload) []string {

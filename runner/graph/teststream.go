@@ -30,6 +30,14 @@ func (c *compiler) testElementCoder(id string) string {
 	return c.coders.wire(id)
 }
 
+// asTestStream says that an output's elements are what the payload's coder says.
+// Where it differs from the collection's (Python pickles a TestStream's elements and
+// makes KVs of the same collection for a stateful DoFn) they are written anew.
+func (c *compiler) asTestStream(l *leaf, collection string) bool {
+	own := c.coders.wire(l.test.GetCoderId())
+	return c.coders.same(own, c.coders.wire(c.comps.Pcollections[collection].GetCoderId()))
+}
+
 // isGoCustom says that the coder is one of the Go SDK's own. It writes them with
 // their length already, although a TestStream's payload names the coder inside.
 func (c *compiler) isGoCustom(id string) bool {

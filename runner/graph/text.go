@@ -83,6 +83,12 @@ func (p *Plan) writeInput(b *strings.Builder, s *Stage) {
 	if g := s.Input.Grouping; g != nil {
 		fmt.Fprintf(b, "    groups by %s in %s to %s\n", g.Transform, last(g.Strategy.GetWindowFn().GetUrn()),
 			coderText(p.Coders, g.OutputCoder, 0))
+		if g.QuietClosing {
+			b.WriteString("    closes quietly\n")
+		}
+		if m := g.Merging; m != nil {
+			fmt.Fprintf(b, "    merges in %s: %s\n", m.Environment, coderText(p.Coders, m.OutputCoder, 0))
+		}
 	}
 }
 

@@ -40,16 +40,18 @@ const (
 
 	urnSessions = "beam:window_fn:session_windows:v1"
 
-	urnBytes         = "beam:coder:bytes:v1"
-	urnString        = "beam:coder:string_utf8:v1"
-	urnDouble        = "beam:coder:double:v1"
-	urnKV            = "beam:coder:kv:v1"
-	urnIterable      = "beam:coder:iterable:v1"
-	urnLengthPrefix  = "beam:coder:length_prefix:v1"
-	urnNullable      = "beam:coder:nullable:v1"
-	urnWindowedValue = "beam:coder:windowed_value:v1"
-	urnTimer         = "beam:coder:timer:v1"
-	urnGlobalWindow  = "beam:coder:global_window:v1"
+	urnBytes          = "beam:coder:bytes:v1"
+	urnString         = "beam:coder:string_utf8:v1"
+	urnDouble         = "beam:coder:double:v1"
+	urnKV             = "beam:coder:kv:v1"
+	urnIterable       = "beam:coder:iterable:v1"
+	urnLengthPrefix   = "beam:coder:length_prefix:v1"
+	urnNullable       = "beam:coder:nullable:v1"
+	urnWindowedValue  = "beam:coder:windowed_value:v1"
+	urnTimer          = "beam:coder:timer:v1"
+	urnGlobalWindow   = "beam:coder:global_window:v1"
+	urnIntervalWindow = "beam:coder:interval_window:v1"
+	urnCustomWindow   = "beam:coder:custom_window:v1"
 )
 
 // executable are the URNs of transforms that SDK workers run; an environment may

@@ -45,7 +45,7 @@ var otherPrograms = []string{"served", "served-pebble", "served-durable", "prism
 // loadTests are Beam's own, unchanged, and so without a check. Their source
 // costs more than any runner: they are here for the record.
 func loadTests(built map[string]string, records int) []measure.Workload {
-	source := fmt.Sprintf(`{"num_records": %d, "key_size": 10, "value_size": 90, "num_hot_keys": 0, "hot_key_fraction": 0, "seed": 1}`, records)
+	source := fmt.Sprintf(`{"num_records": %d, "key_size": 10, "value_size": 90, "num_hot_keys": 0, "hot_key_fraction": 0, "initial_splits": 8}`, records)
 	args := map[string][]string{
 		"pardo":        {"--input_options=" + source, "--iterations=10", "--number_of_counters=1", "--number_of_counter_operations=1"},
 		"group_by_key": {"--input_options=" + source, "--fanout=1", "--iterations=1"},

@@ -556,7 +556,9 @@ func (c *Core) bundleFailed(ev BundleFailed) {
 		if n := cl.failed + cl.lost; n > 1 {
 			err = fmt.Errorf("after %d attempts: %w", n, err)
 		}
-		c.stop(fmt.Errorf("stage %s: %w", s.plan.Name, err))
+		// By its id: the name lists all that is fused in the stage, and an error that
+		// names many transforms hides the one the SDK's text names.
+		c.stop(fmt.Errorf("stage %s: %w", s.plan.ID, err))
 		return
 	}
 	s.inbox.untake(b.shard, cl)

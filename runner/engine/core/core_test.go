@@ -169,7 +169,7 @@ func TestABundleThatKeepsFailingFailsTheJob(t *testing.T) {
 	if !ok || !errors.Is(f.Err, cause) {
 		t.Fatalf("got %#v, want Finish with the cause", acts)
 	}
-	if got, want := f.Err.Error(), "stage Impulse: after 2 attempts: user code: division by zero"; got != want {
+	if got, want := f.Err.Error(), "stage a: after 2 attempts: user code: division by zero"; got != want {
 		t.Errorf("error %q, want %q", got, want)
 	}
 }

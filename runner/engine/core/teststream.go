@@ -68,5 +68,16 @@ func (c *Core) nextTestEvent() bool {
 		}
 		return true
 	}
-	return false
+	return c.jump()
+}
+
+// jump moves processing time to the next timer in that domain once all TestStreams
+// are over: nobody else moves it, and without it such a timer would never fire.
+func (c *Core) jump() bool {
+	next := c.nextProcessing()
+	if !c.virtual || next == MaxTime || next <= c.processing() {
+		return false
+	}
+	c.moved = next - c.cfg.StartMillis
+	return true
 }

@@ -268,3 +268,36 @@ func BenchmarkStep(b *testing.B) {
 		}
 	}
 }
+
+// TestTimeGoesOnBehindTestStreams: when all TestStreams are over, nobody moves
+// processing time any more, and timers that wait for it fire all the same, in order.
+func TestTimeGoesOnBehindTestStreams(t *testing.T) {
+	p := &graph.Plan{}
+	ts := link(p, &graph.Stage{Kind: graph.TestStream, TestEvents: []graph.TestEvent{{Elements: [][]byte{{1}}}}})
+	link(p, &graph.Stage{Kind: graph.SDK, Stateful: true, Input: &graph.Input{Keyed: true}}, ts)
+	c := New(p, Config{Shards: 1, StartMillis: 1000})
+	var fired []int64
+	_, done := drive(t, c, 0, Started{}, func(_ time.Duration, r RunBundle) BundleFinished {
+		ev := BundleFinished{Bundle: r.Bundle}
+		switch {
+		case r.Stage == 0:
+			ev.Outputs = []Routed{{Block: Block{Count: 1, Hold: 10}}}
+		case len(r.Blocks) > 0:
+			ev.Timers = &Timers{Event: MaxTime, Processing: 61_000, Hold: MaxTime}
+		default:
+			fired = append(fired, r.Processing)
+			next := NoTimers
+			if len(fired) == 1 {
+				next.Processing = 3_601_000
+			}
+			ev.Timers = &next
+		}
+		return ev
+	}, nil)
+	if !done {
+		t.Fatal("the job waits for timers that never fire")
+	}
+	if want := []int64{61_000, 3_601_000}; !slices.Equal(fired, want) {
+		t.Errorf("fired at %v, want %v", fired, want)
+	}
+}
