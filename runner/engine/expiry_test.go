@@ -69,7 +69,6 @@ type expiryWorker struct {
 
 	mu  sync.Mutex
 	log []string
-	bag map[string]string // at the last look, by key and window
 }
 
 func (x *expiryWorker) stateKey(key string, w coders.IntervalWindow) *fnpb.StateKey {

@@ -173,41 +173,41 @@ const sweepEvery = 1000
 
 // sweep drops the windows that nobody wants any more at an event time of the main
 // input.
-func (in *sideInput) sweep(event int64) {
-	s := in.windows
-	s.mapMu.Lock()
-	if s.plan.Mapping == nil || event < s.swept+sweepEvery {
-		s.mapMu.Unlock()
+func (s *sideInput) sweep(event int64) {
+	w := s.windows
+	w.mapMu.Lock()
+	if w.plan.Mapping == nil || event < w.swept+sweepEvery {
+		w.mapMu.Unlock()
 		return
 	}
-	s.swept = event
-	limit := event - s.plan.AllowedLateness - s.lookback
+	w.swept = event
+	limit := event - w.plan.AllowedLateness - w.lookback
 	var over []string
-	for w, end := range s.ends {
+	for window, end := range w.ends {
 		if end < limit {
-			over = append(over, w)
-			delete(s.ends, w)
-			s.gone = max(s.gone, end)
+			over = append(over, window)
+			delete(w.ends, window)
+			w.gone = max(w.gone, end)
 		}
 	}
-	for w, to := range s.mapped {
+	for window, to := range w.mapped {
 		if to.max < limit {
-			delete(s.mapped, w)
+			delete(w.mapped, window)
 		}
 	}
-	s.mapMu.Unlock()
+	w.mapMu.Unlock()
 	if len(over) == 0 {
 		return
 	}
-	in.indexMu.Lock()
-	defer in.indexMu.Unlock()
-	x, _ := in.index.(*memIndex)
+	s.indexMu.Lock()
+	defer s.indexMu.Unlock()
+	x, _ := s.index.(*memIndex)
 	if x == nil {
 		return
 	}
 	before := x.bytes
-	for _, w := range over {
-		x.forget(w)
+	for _, window := range over {
+		x.forget(window)
 	}
-	in.keep.count(memSides, x.bytes-before)
+	s.keep.count(memSides, x.bytes-before)
 }
