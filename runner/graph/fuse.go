@@ -63,9 +63,9 @@ func (c *compiler) newDraft(kind Kind, env string, pos int, leaves ...*leaf) *dr
 // adds to what the stage waits for. The one way to a cycle is therefore a side
 // input, and each join checks that it makes none.
 //
-// Leaves that read the same collection from outside are not put into one stage
-// (sibling fusion). Below a GroupByKey the Go SDK takes the iterable's type from
-// one of the consumers for all, and splitting wants one consumer below the source.
+// Leaves that read the same collection from outside share a stage (sibling fusion)
+// where nothing is lost by it, so that the collection is queued and decoded once; see
+// siblings for where.
 func (c *compiler) fuse() error {
 	for _, l := range c.leaves {
 		switch l.kind {
@@ -75,6 +75,9 @@ func (c *compiler) fuse() error {
 			c.stageOf[l] = c.newDraft(TestStream, "", l.pos, l)
 		case sdkLeaf:
 			d := c.joinable(l)
+			if d == nil {
+				d = c.sibling(l)
+			}
 			if d == nil {
 				d = c.newDraft(SDK, l.env, l.pos)
 			}
@@ -94,6 +97,50 @@ func (c *compiler) joinable(l *leaf) *draft {
 	}
 	return d
 }
+
+// sibling returns the stage, begun by another reader of the leaf's input, that the
+// leaf may share; or nil.
+//
+// Readers of a grouped collection are kept apart: the Go SDK takes the iterable's type
+// from one of a source's consumers for all. So are state, which needs its keys routed
+// to it, and the processing of restrictions, which SDKs split only with one consumer
+// below the source. And so is whatever has side inputs: a stage waits for all of
+// them, and a reader should not wait for those of another.
+func (c *compiler) sibling(l *leaf) *draft {
+	if !c.shares(l) || len(l.sides) > 0 {
+		return nil
+	}
+	in := l.inputs[0].collection
+	for _, d := range c.drafts {
+		if d.kind != SDK || d.env != l.env {
+			continue
+		}
+		root := d.leaves[0]
+		if root.inputs[0].collection == in && c.shares(root) && !slices.ContainsFunc(d.leaves, hasSides) {
+			return d
+		}
+	}
+	return nil
+}
+
+// shares says of the root of a stage that others may stand beside it.
+func (c *compiler) shares(root *leaf) bool {
+	in := root.inputs[0].collection
+	return root.kind == sdkLeaf && !root.startsStage() && c.producer[in].kind != groupLeaf && !c.grouped(in)
+}
+
+// grouped says that elements are KVs with an iterable: a grouped collection that went
+// through a redistribution, say.
+func (c *compiler) grouped(collection string) bool {
+	id := c.elementCoder(collection)
+	if !c.coders.isKV(id) {
+		return false
+	}
+	_, value := c.coders.parts(id)
+	return c.coders.byID[value].GetSpec().GetUrn() == urnIterable
+}
+
+func hasSides(l *leaf) bool { return len(l.sides) > 0 }
 
 // waitsFor says whether any of the collections depends on any leaf of the stage.
 func (c *compiler) waitsFor(collections []port, target *draft) bool {
