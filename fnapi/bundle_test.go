@@ -1,6 +1,7 @@
 package fnapi_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -112,6 +113,61 @@ func TestEmbeddedOutput(t *testing.T) {
 	if string(out.get("sink")) != "data" || string(out.get("t/f")) != "timer" {
 		t.Fatalf("got %v", out.data)
 	}
+}
+
+// What is small goes along with the request, ends of streams included; the worker needs
+// no data stream for it.
+func TestEmbeddedInput(t *testing.T) {
+	w, f := startFake(t, fnapi.Options{}, "beam:protocol:control_request_elements_embedding:v1")
+	b, _ := bundle("b1", plain("sink"), []byte("abc"), []byte("def"))
+	b.TimerFamilies = []engine.TimerFamily{{Transform: "t", Family: "f"}}
+	ran := start(t.Context(), w, b)
+	e := f.next().GetProcessBundle().GetElements()
+	var data string
+	ended := false
+	for _, d := range e.GetData() {
+		data += string(d.GetData())
+		ended = ended || d.GetIsLast()
+	}
+	if data != "abcdef" || !ended || len(e.GetTimers()) != 1 || !e.GetTimers()[0].GetIsLast() {
+		t.Fatalf("embedded %v", e)
+	}
+	f.openData()
+	f.output("b1", "sink", "", true)
+	f.answer("b1", &fnpb.ProcessBundleResponse{Elements: &fnpb.Elements{
+		Timers: []*fnpb.Elements_Timers{{TransformId: "t", TimerFamilyId: "f", IsLast: true}},
+	}})
+	if o := wait(t, ran); o.err != nil {
+		t.Fatal(o.err)
+	}
+
+	large := bytes.Repeat([]byte("x"), 40<<10)
+	b, _ = bundle("b2", plain("sink"), large, large)
+	ran = start(t.Context(), w, b)
+	if e := f.next().GetProcessBundle().GetElements(); e != nil {
+		t.Fatalf("embedded %d blocks of a large input", len(e.GetData()))
+	}
+	if in, _ := f.input(); len(in) != 80<<10 {
+		t.Fatalf("%d bytes by the data stream, want %d", len(in), 80<<10)
+	}
+	f.output("b2", "sink", "", true)
+	f.answer("b2", &fnpb.ProcessBundleResponse{Elements: &fnpb.Elements{
+		Timers: []*fnpb.Elements_Timers{{TransformId: "t", TimerFamilyId: "f", IsLast: true}},
+	}})
+	if o := wait(t, ran); o.err != nil {
+		t.Fatal(o.err)
+	}
+}
+
+func TestInputThatFailsBeforeTheBundleBegan(t *testing.T) {
+	w, f := startFake(t, fnapi.Options{}, "beam:protocol:control_request_elements_embedding:v1")
+	b, _ := bundle("b1", plain("sink"))
+	want := errors.New("the disk is gone")
+	b.Input = func(yield func([]byte, error) bool) { _ = yield([]byte("abc"), nil) && yield(nil, want) }
+	if o := wait(t, start(t.Context(), w, b)); !errors.Is(o.err, want) {
+		t.Fatalf("got %v, want %v", o.err, want)
+	}
+	f.quiet()
 }
 
 func TestBundleFailures(t *testing.T) {
@@ -265,7 +321,9 @@ func TestCancelWhileTheWorkerHangs(t *testing.T) {
 	f.next()
 	f.input()
 	f.output("b2", "sink", "", true)
-	f.answer("b2", &fnpb.ProcessBundleResponse{})
+	f.answer("b2", &fnpb.ProcessBundleResponse{Elements: &fnpb.Elements{
+		Timers: []*fnpb.Elements_Timers{{TransformId: "t", TimerFamilyId: "f", IsLast: true}},
+	}})
 	if o := wait(t, ran); o.err != nil {
 		t.Fatal(o.err)
 	}

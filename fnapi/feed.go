@@ -21,15 +21,21 @@ const (
 	maxMessageSize = 256 << 20
 )
 
+// embedLimit is up to what size a bundle's whole input travels in the message that
+// starts it, where the SDK can take it there: no second stream to wait for.
+const embedLimit = 64 << 10
+
 // feed starts the bundle on the worker and sends its input.
 func (r *run) feed() {
-	req := &fnpb.InstructionRequest{
-		InstructionId: r.id,
-		Request: &fnpb.InstructionRequest_ProcessBundle{ProcessBundle: &fnpb.ProcessBundleRequest{
-			ProcessBundleDescriptorId: r.d.proto.GetId(),
-		}},
+	p := &packer{run: r, embeds: r.w.embeds && r.b.Timers == nil}
+	err := p.sendAll()
+	if err == nil {
+		return
 	}
-	if err := r.w.send(r.ctx, req); err != nil {
+	if errors.Is(err, errStopped) {
+		err = context.Cause(r.ctx)
+	}
+	if !p.begun {
 		// It never reached the worker: there will be no answer to wait for.
 		r.outMu.Lock()
 		if !r.hasAnswer() {
@@ -40,14 +46,6 @@ func (r *run) feed() {
 		r.outMu.Unlock()
 		r.w.removeRun(r)
 		return
-	}
-	p := &packer{run: r}
-	err := p.sendAll()
-	if err == nil {
-		return
-	}
-	if errors.Is(err, errStopped) {
-		err = context.Cause(r.ctx)
 	}
 	r.fail(err)
 	// The worker waits for the rest of its input. It can't be told to give up, so
@@ -72,7 +70,11 @@ func (r *run) ends() *fnpb.Elements {
 
 // packer fills messages with the chunks of a bundle's input.
 type packer struct {
-	run    *run
+	run *run
+	// embeds says that the input may go along with the request. While it is not known
+	// whether it is small enough, the bundle has not begun.
+	embeds, begun bool
+
 	stream *dataStream
 	chunks [][]byte
 	size   int
@@ -80,7 +82,26 @@ type packer struct {
 	joined []byte
 }
 
-// sendAll sends the input, the timers and the streams' ends.
+// begin sends the request that starts the bundle, with its whole input or with none
+// of it (nil).
+func (p *packer) begin(all *fnpb.Elements) error {
+	r := p.run
+	if all != nil {
+		r.fed.Store(true)
+	}
+	err := r.w.send(r.ctx, &fnpb.InstructionRequest{
+		InstructionId: r.id,
+		Request: &fnpb.InstructionRequest_ProcessBundle{ProcessBundle: &fnpb.ProcessBundleRequest{
+			ProcessBundleDescriptorId: r.d.proto.GetId(),
+			CacheTokens:               r.b.CacheTokens,
+			Elements:                  all,
+		}},
+	})
+	p.begun = err == nil
+	return err
+}
+
+// sendAll starts the bundle and sends the input, the timers and the streams' ends.
 //
 // An SDK reads a message's timers before its data, so timers never share a message
 // with the data that they follow. The ends are blocks of their own even where
@@ -88,6 +109,11 @@ type packer struct {
 func (p *packer) sendAll() (err error) {
 	defer recoverTo(&err)
 	r := p.run
+	if !p.embeds {
+		if err := p.begin(nil); err != nil {
+			return err
+		}
+	}
 	if r.b.Input != nil {
 		for chunk, err := range r.b.Input {
 			if err != nil {
@@ -129,6 +155,9 @@ func (p *packer) sendAll() (err error) {
 		}
 		end.Timers = append(timers.Timers, end.Timers...)
 	}
+	if !p.begun {
+		return p.begin(p.join(end))
+	}
 	r.fed.Store(true)
 	return p.flush(end)
 }
@@ -153,6 +182,11 @@ func (p *packer) add(chunk []byte) error {
 	}
 	p.chunks = append(p.chunks, chunk)
 	p.size += len(chunk)
+	if p.embeds && !p.begun && p.size > embedLimit {
+		if err := p.begin(nil); err != nil {
+			return err
+		}
+	}
 	if p.size < p.target() {
 		return nil
 	}
@@ -161,21 +195,28 @@ func (p *packer) add(chunk []byte) error {
 
 // flush sends the chunks at hand as one block at the head of e.
 func (p *packer) flush(e *fnpb.Elements) error {
-	if len(p.chunks) > 0 {
-		data := p.chunks[0]
-		if len(p.chunks) > 1 {
-			p.joined = slices.Grow(p.joined[:0], p.size)
-			for _, c := range p.chunks {
-				p.joined = append(p.joined, c...)
-			}
-			data = p.joined
-		}
-		block := &fnpb.Elements_Data{InstructionId: p.run.id, TransformId: p.run.source, Data: data}
-		e.Data = append([]*fnpb.Elements_Data{block}, e.Data...)
-		p.chunks, p.size = p.chunks[:0], 0
-	}
 	p.sent++
-	return p.push(p.run.ctx.Done(), e)
+	return p.push(p.run.ctx.Done(), p.join(e))
+}
+
+// join puts the chunks at hand as one block at the head of e. What has not begun is
+// sent by another goroutine, perhaps after Run has returned, so it must be a copy.
+func (p *packer) join(e *fnpb.Elements) *fnpb.Elements {
+	if len(p.chunks) == 0 {
+		return e
+	}
+	data := p.chunks[0]
+	if len(p.chunks) > 1 || !p.begun {
+		p.joined = slices.Grow(p.joined[:0], p.size)
+		for _, c := range p.chunks {
+			p.joined = append(p.joined, c...)
+		}
+		data = p.joined
+	}
+	block := &fnpb.Elements_Data{InstructionId: p.run.id, TransformId: p.run.source, Data: data}
+	e.Data = append([]*fnpb.Elements_Data{block}, e.Data...)
+	p.chunks, p.size = p.chunks[:0], 0
+	return e
 }
 
 // push encodes a message and hands it to the data stream. Once it is encoded

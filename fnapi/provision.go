@@ -11,6 +11,7 @@ import (
 const (
 	capShortIDs         = "beam:protocol:monitoring_info_short_ids:v1"
 	capResponseElements = "beam:protocol:control_response_elements_embedding:v1"
+	capRequestElements  = "beam:protocol:control_request_elements_embedding:v1"
 	capWorkerStatus     = "beam:protocol:worker_status:v1"
 
 	// noArtifacts is the retrieval token of a worker without dependencies. With any

@@ -26,6 +26,8 @@ type worker struct {
 	environment *pipepb.Environment
 	endpoint    string
 	log         *slog.Logger
+	// embeds says that a bundle's input may travel in its request.
+	embeds bool
 	// goSDK says that the traps of the Go harness are to be kept clear of.
 	goSDK bool
 	// obituary waits a moment for the reason of a broken stream to show, such as
@@ -93,6 +95,7 @@ func (s *Server) start(ctx context.Context, job *engine.JobInfo, id, env string,
 	w.log = log.With("worker", id)
 	for _, c := range e.GetCapabilities() {
 		w.goSDK = w.goSDK || strings.HasPrefix(c, goSDKPrefix)
+		w.embeds = w.embeds || c == capRequestElements
 	}
 	if err := s.add(w); err != nil {
 		return nil, err

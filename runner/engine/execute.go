@@ -195,6 +195,9 @@ func (j *Job) runBundle(ctx context.Context, a core.RunBundle, r *runningBundle)
 		j.keep.hold(&fin.Residuals[i].Block)
 	}
 	applied = true
+	if r.state.shard != nil && r.ranOn != nil {
+		r.state.shard.cache.end(r.ranOn)
+	}
 	return fin, nil
 }
 
@@ -227,6 +230,7 @@ func (j *Job) runOnWorker(ctx context.Context, a core.RunBundle, r *runningBundl
 		Output:        out,
 		TimerOutput:   r.timers.take,
 		State:         r.state,
+		CacheTokens:   r.stage.cacheTokens(r.state.shard, w, j.info.ID, r.id),
 	}
 	switch {
 	case a.Truncate:

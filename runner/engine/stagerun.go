@@ -41,6 +41,8 @@ type stageRun struct {
 	trigger *trigger
 	// lifting is nil for a stage that doesn't precombine.
 	lifting *lifting
+	// caches says that its SDK remembers state under cache tokens.
+	caches bool
 }
 
 // elements scans what bundles read: groups, if the input is grouped.
@@ -62,6 +64,7 @@ func (r *stageRun) allShards() []*shardState {
 func newStageRun(plan *graph.Plan, s *graph.Stage, cfg core.Config, lim limits, keep *keeper) (*stageRun, error) {
 	mem := keep.mem
 	r := &stageRun{plan: s, index: s.Index, sides: make(map[sideID]*sideInput), states: make(map[sideID]*coders.Scanner)}
+	r.caches = cachesState(plan, s)
 	shards := cfg.ShardsOf(s)
 	if s.Unlifted != nil {
 		r.lifting = &lifting{}

@@ -12,6 +12,7 @@ import (
 type shardState struct {
 	views atomic.Pointer[views]
 	kept  cleanCells
+	cache cacheToken
 }
 
 // views is what a reader sees of a shard at one moment. frozen may be nil.

@@ -98,6 +98,9 @@ type Bundle struct {
 	TimerOutput func(transform, family string, data []byte) error
 	// State answers the bundle's state requests, perhaps many at once.
 	State State
+	// CacheTokens say what of the state the SDK may remember from earlier bundles on
+	// this worker: what it read or wrote under the same token.
+	CacheTokens []*fnpb.ProcessBundleRequest_CacheToken
 }
 
 // TimerFamily names a timer family of a transform.
