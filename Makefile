@@ -36,6 +36,7 @@ test: deps lint ## Everything that must pass before a change goes in.
 	go test -race ./...
 	go test -race -tags rocksdb $$(tools/tagged.sh rocksdb)
 	$(MAKE) conformance-short
+	$(MAKE) crash-short
 
 .PHONY: $(GOSUITE)
 $(GOSUITE):
@@ -62,6 +63,20 @@ conformance-python: build ## Beam's own Python suites against a server, in a ven
 .PHONY: conformance-prism
 conformance-prism: $(GOSUITE) ## The same suites on Prism, the Go SDK's own runner, to compare with.
 	$(GOSUITE) --mode prism --parallel 1 --json .cache/conformance/prism.json
+
+.PHONY: crash
+crash: build bin/crash ## A streaming job killed with kill -9 fifty times, on each store: its output stays right.
+	bin/crash --store pebble
+	bin/crash --store rocksdb
+
+.PHONY: crash-short
+crash-short: build bin/crash ## The same with a few kills.
+	bin/crash --store pebble --kills 5
+	bin/crash --store rocksdb --kills 5
+
+.PHONY: bin/crash
+bin/crash:
+	@go build -tags rocksdb -o $@ ./conformance/cmd/crash
 
 .PHONY: demo
 demo: build ## Count the words of the Go distribution, embedded and then served.

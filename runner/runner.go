@@ -15,6 +15,7 @@ package runner
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -125,7 +126,21 @@ func (j *jobs) Prepare(info *engine.JobInfo, p *pipepb.Pipeline) (job.Execution,
 	cfg.Workers = j.workers
 	cfg.Core.Ephemeral = j.temp
 	cfg.SpillDir = filepath.Join(j.dir, "spill", info.ID)
+	var lives *home
+	if !j.temp && plan.Endless() {
+		plan.GroupByState()
+		cfg.Core.Recoverable = true
+		if lives, err = j.openHome(info, plan, &cfg); err != nil {
+			return nil, err
+		}
+		dir = lives.store()
+	}
 	cfg.OpenStore = func() (statebackend.Store, error) {
+		if lives != nil {
+			if err := lives.make(); err != nil {
+				return nil, fmt.Errorf("job %s: its record: %w", info.ID, err)
+			}
+		}
 		if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
 			return nil, fmt.Errorf("job %s: its store: %w", info.ID, err)
 		}
@@ -143,7 +158,7 @@ func (j *jobs) Prepare(info *engine.JobInfo, p *pipepb.Pipeline) (job.Execution,
 	if err != nil {
 		return nil, err
 	}
-	return &execution{Job: e, jobs: j, info: info, dir: dir}, nil
+	return &execution{Job: e, jobs: j, info: info, dir: dir, home: lives}, nil
 }
 
 type execution struct {
@@ -151,6 +166,7 @@ type execution struct {
 	jobs *jobs
 	info *engine.JobInfo
 	dir  string
+	home *home // nil if the job doesn't outlive its process
 }
 
 // Run implements job.Execution.
@@ -158,6 +174,13 @@ func (e *execution) Run(ctx context.Context) error {
 	e.jobs.live.add(e)
 	defer e.jobs.live.remove(e)
 	err := e.Job.Run(ctx)
+	if e.home != nil {
+		if err != nil && !errors.Is(err, job.ErrCancelled) {
+			e.info.Log.Info("the job's state is kept; the same pipeline goes on from it under the same name", "name", e.info.Name, "dir", e.home.dir)
+			return err
+		}
+		e.dir = e.home.dir
+	}
 	if rerr := os.RemoveAll(e.dir); rerr != nil && err == nil {
 		err = fmt.Errorf("removing the job's store: %w", rerr)
 	}

@@ -37,6 +37,9 @@ type expiries struct {
 	// free are parked ones that have perhaps nothing to wait for any more.
 	free []string
 	mem  *memory
+	// journal has a record for each key and window that has something to lose, parked
+	// ones too; nil for a job that nobody goes on with.
+	journal *journal
 }
 
 // keyBytes is about what a key that is waited for takes besides its bytes.
@@ -83,13 +86,24 @@ func (x *expiries) touch(r *stageRun, window, key string) error {
 	}
 	if !e.keys[key] {
 		e.keys[key] = true
+		if x.journal != nil {
+			x.journal.put(string(windowKey(nil, []byte(window), []byte(key))), []byte{})
+		}
 		x.mem.add(memState, keyBytes+int64(len(key)))
 	}
 	return nil
 }
 
-// forget takes a key out of a window.
+// forget takes a key out of a window, for good.
 func (x *expiries) forget(window, key string) {
+	if x.journal != nil {
+		x.journal.drop(string(windowKey(nil, []byte(window), []byte(key))))
+	}
+	x.remove(window, key)
+}
+
+// remove takes a key out of a window.
+func (x *expiries) remove(window, key string) {
 	e := x.byWindow[window]
 	if e == nil || !e.keys[key] {
 		return
@@ -151,7 +165,7 @@ func (x *expiries) park(all []expired) (rest []expired) {
 			rest = append(rest, e)
 			continue
 		}
-		x.forget(e.window, e.key)
+		x.remove(e.window, e.key)
 		x.parked[e.owner] = true
 	}
 	return rest

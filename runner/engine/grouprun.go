@@ -10,7 +10,11 @@ import (
 // core's Commit.
 type groupRun struct {
 	shard  *shardState
+	timers *shardTimers
 	staged *layer
+	// blocks are what it took. The core has them until the Commit, and with them every
+	// epoch that is cut before.
+	blocks []core.Block
 }
 
 // startGrouping groups a shard in a goroutine of its own. The loop calls it.
@@ -30,7 +34,8 @@ func (j *Job) startGrouping(ctx context.Context, a core.GroupShard) {
 		return
 	}
 	t := st.trigger.start(ctx, a, j.store.reader)
-	run.shard, run.staged = st.trigger.state[a.Shard], t.staged
+	run.shard, run.timers, run.staged = st.trigger.state[a.Shard], t.timers, t.staged
+	run.blocks = a.Blocks
 	go func() {
 		ev.Err = guard(func() (err error) {
 			if ev.Blocks, err = t.run(a.Blocks); err != nil {
@@ -40,7 +45,6 @@ func (j *Job) startGrouping(ctx context.Context, a core.GroupShard) {
 			for i := range ev.Blocks {
 				j.keep.hold(&ev.Blocks[i])
 			}
-			j.keep.drop(a.Blocks)
 			ev.StateBytes = t.staged.growth(run.shard.views.Load().dirty)
 			return nil
 		})
@@ -55,7 +59,13 @@ func (j *Job) startGrouping(ctx context.Context, a core.GroupShard) {
 func (j *Job) commitGrouping(id core.BundleID) {
 	run := j.grouping[id]
 	delete(j.grouping, id)
+	if run != nil {
+		j.keep.drop(run.blocks)
+	}
 	if run != nil && run.staged != nil && len(run.staged.cells) > 0 {
 		run.shard.apply(run.staged)
+	}
+	if j.durable != nil && run != nil && run.timers != nil {
+		j.durable.noteTimers(run.timers)
 	}
 }

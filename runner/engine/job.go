@@ -88,6 +88,9 @@ type Job struct {
 	drainOnce sync.Once
 	drained   chan struct{} // closed by Drain
 
+	// durable is nil for a job that doesn't outlive its process. It is the loop's own.
+	durable *durability
+
 	// The loop's own: no other goroutine touches these.
 	running  map[core.BundleID]*runningBundle
 	finalize map[core.BundleID]*runningBundle
@@ -202,7 +205,15 @@ func (j *Job) Metrics() (attempted, committed []*pipepb.MonitoringInfo) {
 // Run runs the job to its end and releases all it held. It returns nil when the
 // job is done, ctx's cause when ctx ended it, or why it failed.
 func (j *Job) Run(ctx context.Context) error {
-	err := j.loop(ctx)
+	var err error
+	if j.cfg.Core.Recoverable {
+		err = j.recover()
+	}
+	if err == nil {
+		err = j.loop(ctx)
+	} else {
+		err = fmt.Errorf("job %s: %w", j.info.ID, err)
+	}
 	j.background.Wait()
 	for env, p := range j.pools {
 		if cerr := p.close(); cerr != nil {
@@ -302,6 +313,9 @@ func (j *Job) do(ctx, work context.Context, a core.Action) {
 		j.noteMetrics(r, j.metrics.BundleDone(r.id, r.metrics))
 		j.progress.applied(r)
 		j.keep.drop(r.blocks)
+		if j.durable != nil && r.timers != nil {
+			j.durable.noteTimers(r.timers.shard)
+		}
 	case core.Abort:
 		if r := j.running[a.Bundle]; r != nil {
 			r.cancel(a.Cause)
@@ -311,6 +325,9 @@ func (j *Job) do(ctx, work context.Context, a core.Action) {
 	case core.GroupShard:
 		j.startGrouping(ctx, a)
 	case core.AddSideInput:
+		if j.durable != nil {
+			j.durable.noteSide(a.Stage, a.SideInput, a.Block)
+		}
 		j.stages[a.Stage].sideList[a.SideInput].add(a.Block)
 	case core.SealSideInput:
 		j.stages[a.Stage].sideList[a.SideInput].seal()
@@ -363,8 +380,15 @@ func (j *Job) writeEpoch(epoch uint64) {
 			shards = append(shards, sh)
 		}
 	}
+	var c *cut
+	if j.durable != nil {
+		c = j.cut()
+	}
 	go func() {
-		err := guard(func() error { return j.store.write(shards, frozen) })
+		err := guard(func() error { return j.store.write(shards, frozen, c) })
+		if c != nil {
+			c.release()
+		}
 		if err == nil {
 			for _, sh := range shards {
 				sh.thaw()

@@ -25,9 +25,10 @@ func (s *jobStore) reader() (statebackend.Reader, error) {
 	return s.store, nil
 }
 
-// write puts the shards' frozen layers down as one atomic, synced batch.
-func (s *jobStore) write(shards []*shardState, frozen []*layer) error {
-	changed := false
+// write puts the shards' frozen layers, and the cut if there is one, down as one
+// atomic, synced batch.
+func (s *jobStore) write(shards []*shardState, frozen []*layer, c *cut) error {
+	changed := c != nil
 	for _, l := range frozen {
 		changed = changed || len(l.cells) > 0
 	}
@@ -42,6 +43,11 @@ func (s *jobStore) write(shards []*shardState, frozen []*layer) error {
 	defer b.Close()
 	for i, l := range frozen {
 		if err := shards[i].writeLayer(b, st, l); err != nil {
+			return err
+		}
+	}
+	if c != nil {
+		if err := c.put(b); err != nil {
 			return err
 		}
 	}

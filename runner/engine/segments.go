@@ -54,7 +54,8 @@ const (
 	maxHandles = 32
 )
 
-// spilled is bytes on disk. It is immutable; free may be called once.
+// spilled is bytes on disk. It is immutable; free may be called once, and once more for
+// each pin.
 type spilled struct {
 	in   *segments
 	file *segmentFile
@@ -260,6 +261,15 @@ func (p *spilled) readInto(buf []byte) ([]byte, error) {
 			s.names(p.file.stage), errSpill, p.n, p.off, p.file.path, err)
 	}
 	return b, nil
+}
+
+// pin asks for one more free before the bytes may go.
+func (p *spilled) pin() {
+	s := p.in
+	s.mem.freed(-int64(p.n))
+	s.filesMu.Lock()
+	defer s.filesMu.Unlock()
+	p.file.live += int64(p.n)
 }
 
 // free says that nobody needs the bytes any more.

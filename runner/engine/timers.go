@@ -43,6 +43,8 @@ type shardTimers struct {
 	seq   uint64
 	// expiring is nil for a stage whose state doesn't expire.
 	expiring *expiries
+	// journal is nil for a job that nobody goes on with.
+	journal *journal
 	// mem has what timers take as state: there is nothing else that could go for it.
 	mem *memory
 }
@@ -60,6 +62,9 @@ func (s *shardTimers) set(t timer) {
 	s.seq++
 	t.seq = s.seq
 	s.byID[t.id] = &t
+	if s.journal != nil {
+		s.journal.put(t.id, t.record())
+	}
 	s.mem.add(memState, t.size())
 	if t.owner != "" {
 		s.expiring.timerSet(t.owner, t.id)
@@ -74,6 +79,7 @@ func (s *shardTimers) clear(id string) {
 		return
 	}
 	delete(s.byID, id)
+	s.journal.drop(id)
 	s.mem.add(memState, -t.size())
 	if t.owner != "" {
 		s.expiring.timerGone(t.owner, id)

@@ -47,6 +47,7 @@ func (c *compiler) stage(d *draft) (*Stage, error) {
 	}
 	if d.kind == SDK && len(d.leaves) > 0 {
 		s.Splittable = d.leaves[0].urn == urnProcessSized
+		s.StableInput = d.leaves[0].stableInput()
 		s.Unbounded = s.Splittable && c.unbounded(d.leaves[0])
 	}
 	if d.kind == SDK || d.kind == Forward {

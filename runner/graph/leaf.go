@@ -67,9 +67,26 @@ func (l *leaf) broken(format string, args ...any) error {
 }
 
 // startsStage says that the leaf can't be fused below its producer: a key's
-// state needs the key's elements routed to one shard, and an SDK splits only what
-// stands right below its source.
-func (l *leaf) startsStage() bool { return l.stateful() || l.urn == urnProcessSized }
+// state needs the key's elements routed to one shard, an SDK splits only what
+// stands right below its source, and only what is queued can be durable.
+func (l *leaf) startsStage() bool {
+	return l.stateful() || l.urn == urnProcessSized || l.stableInput()
+}
+
+// stableInput says that whatever the leaf reads must be the same when it reads it
+// again: elements are handed to it when they are durable. The Go SDK can't state that
+// requirement, so an annotation of the DoFn does for it, too.
+func (l *leaf) stableInput() bool {
+	if l.urn != urnParDo && l.urn != urnProcessSized {
+		return false
+	}
+	_, annotated := l.proto.GetAnnotations()[AnnotationStableInput]
+	return annotated || l.parDo.GetRequiresStableInput()
+}
+
+// AnnotationStableInput is the annotation of a DoFn that asks for stable input. Its
+// value has no meaning.
+const AnnotationStableInput = "summerbeam:stable_input:v1"
 
 func (l *leaf) stateful() bool {
 	// Of a splittable DoFn's parts only the last one runs user code with state.

@@ -2,6 +2,7 @@ package graph
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -9,6 +10,7 @@ import (
 // the leaves that could come next the first of the hierarchy's order is taken: a
 // pipeline written down in order keeps its order, and the result depends on no map.
 func (c *compiler) order() error {
+	c.asConstructed()
 	for i, l := range c.leaves {
 		l.pos = i
 		for _, out := range l.outputs {
@@ -54,6 +56,24 @@ func (c *compiler) order() error {
 	}
 	c.leaves = sorted
 	return nil
+}
+
+// asConstructed puts the leaves of a Go pipeline into the order in which its program
+// made them. The Go SDK writes them down in the order of its maps, so that the same
+// program would get other stages each time, and a job could not be gone on with. But it
+// numbers them: e1, e2.
+func (c *compiler) asConstructed() {
+	number := func(l *leaf) int {
+		n := 0
+		for i := 1; i < len(l.id) && l.id[0] == 'e' && '0' <= l.id[i] && l.id[i] <= '9'; i++ {
+			n = n*10 + int(l.id[i]-'0')
+		}
+		return n
+	}
+	if slices.ContainsFunc(c.leaves, func(l *leaf) bool { return number(l) == 0 }) {
+		return
+	}
+	slices.SortStableFunc(c.leaves, func(a, b *leaf) int { return number(a) - number(b) })
 }
 
 // cycleError names some of the transforms that wait for each other.

@@ -80,6 +80,9 @@ type Stage struct {
 	Truncate *Truncation
 	// Expiry is set for stages whose state goes when its window expires.
 	Expiry *Expiry
+	// StableInput says that the stage's root must get the same elements again if it runs
+	// again: a job that outlives its process hands on only what is durable.
+	StableInput bool
 	// Finalizes says that a transform asks for bundle finalization.
 	Finalizes bool
 	// TestEvents is the script of a TestStream.

@@ -20,7 +20,6 @@ var limits = []limit{
 	{testStreamService},
 	{customMerging},
 	{parDoLimit(timeSortedInput)},
-	{parDoLimit(stableInput)},
 	{parDoLimit(unknownState)},
 	{parDoLimit(splittableState)},
 	{parDoLimit(unknownSideInput)},
@@ -96,13 +95,6 @@ func timeSortedInput(p *pipepb.ParDoPayload) []string {
 		return nil
 	}
 	return []string{"RequiresTimeSortedInput"}
-}
-
-func stableInput(p *pipepb.ParDoPayload) []string {
-	if !p.GetRequiresStableInput() {
-		return nil
-	}
-	return []string{"RequiresStableInput"}
 }
 
 func unknownState(p *pipepb.ParDoPayload) []string {

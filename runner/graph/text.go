@@ -21,6 +21,7 @@ func (p *Plan) String() string {
 			name string
 		}{
 			{s.Stateful, "stateful"}, {s.Splittable, "splittable"}, {s.Unbounded, "unbounded"}, {s.Finalizes, "finalizes"},
+			{s.StableInput, "stable-input"},
 		} {
 			if flag.on {
 				b.WriteString(" " + flag.name)

@@ -35,8 +35,8 @@ type job struct {
 	committed []*pipepb.MonitoringInfo
 }
 
-// errCancelled is the cause with which a cancelled job's execution ends.
-var errCancelled = errors.New("the job was cancelled")
+// ErrCancelled is the cause with which a cancelled job's execution ends.
+var ErrCancelled = errors.New("the job was cancelled")
 
 var errExited = errors.New("BUG: the job's execution ended its goroutine without an outcome")
 

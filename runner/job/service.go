@@ -156,7 +156,7 @@ func (js jobService) Cancel(_ context.Context, req *jobpb.CancelJobRequest) (*jo
 	if err != nil {
 		return nil, err
 	}
-	return &jobpb.CancelJobResponse{State: js.s.cancelJob(j, errCancelled)}, nil
+	return &jobpb.CancelJobResponse{State: js.s.cancelJob(j, ErrCancelled)}, nil
 }
 
 // Drain asks the job to read no more, to let what it has read flow out and to end, and

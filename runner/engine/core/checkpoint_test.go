@@ -47,10 +47,10 @@ func TestASourceIsCheckpointed(t *testing.T) {
 	if len(run) != 1 || len(run[0].Blocks) != 2 {
 		t.Fatalf("got %+v, want one bundle", run)
 	}
-	if w := of[WakeAt](c.Step(10*time.Millisecond, Tick{})); len(w) != 1 || w[0].At != time.Second {
-		t.Fatalf("got %+v, want a wake-up after a second", w)
+	if w := of[WakeAt](c.Step(10*time.Millisecond, Tick{})); len(w) != 1 || w[0].At != youngCheckpoint {
+		t.Fatalf("got %+v, want a wake-up when it has run for a while", w)
 	}
-	ask := of[AskSplit](c.Step(time.Second, Tick{}))
+	ask := of[AskSplit](c.Step(youngCheckpoint, Tick{}))
 	if len(ask) != 1 || ask[0].Fraction != 0 || ask[0].Bundle != run[0].Bundle {
 		t.Fatalf("got %+v, want to ask for a checkpoint", ask)
 	}
@@ -83,8 +83,9 @@ func TestASourceIsCheckpointed(t *testing.T) {
 // time would never come to it.
 func TestASlowSourceGetsLonger(t *testing.T) {
 	c := New(sourcePlan(), Config{CheckpointAfter: time.Second})
+	now := time.Minute // when the job is not young any more
+	c.Step(now, Tick{})
 	run := startSources(t, c, 1)
-	now := time.Duration(0)
 	for _, want := range []time.Duration{1, 2, 4, 8, 16} {
 		w := of[WakeAt](c.Step(now, Tick{}))
 		if len(w) != 1 || w[0].At != now+want*time.Second {
@@ -112,6 +113,15 @@ func TestASlowSourceGetsLonger(t *testing.T) {
 	w := of[WakeAt](c.Step(now, BundleFinished{Bundle: run[0].Bundle}))
 	if len(w) != 1 || w[0].At != now+time.Second {
 		t.Errorf("got %+v, want to wake after a second", w)
+	}
+}
+
+// TestAYoungJobIsQuick: who starts a job wants to see something.
+func TestAYoungJobIsQuick(t *testing.T) {
+	c := New(sourcePlan(), Config{CheckpointAfter: time.Second})
+	startSources(t, c, 1)
+	if w := of[WakeAt](c.Step(0, Tick{})); len(w) != 1 || w[0].At != youngCheckpoint {
+		t.Fatalf("got %+v, want to wake after %v", w, youngCheckpoint)
 	}
 }
 

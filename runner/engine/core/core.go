@@ -44,6 +44,9 @@ type Config struct {
 	// Ephemeral: nothing survives the process, so nothing needs to be durable. Epochs
 	// are written by EpochBytes alone, to have the state out of memory.
 	Ephemeral bool
+	// Recoverable: each epoch also has what Snapshot returns, so that a job can go on
+	// from its last one; a change of the queues alone is reason enough for an epoch.
+	Recoverable bool
 	// StartMillis is the processing time (ms since the Unix epoch) at which the job
 	// starts: what timers of that domain are compared with.
 	StartMillis int64
@@ -111,6 +114,12 @@ type Core struct {
 	stateful int
 
 	epoch epochState
+	// lastBlock is the last block id given, durable the last one that is sure to be in
+	// an epoch. hops are the stages whose input must be.
+	lastBlock, durable uint64
+	hops               []int
+	// restored: the job goes on from a snapshot.
+	restored bool
 
 	// short says that memory is; below are the readers of each stage. See pressure.go.
 	short bool
@@ -176,7 +185,7 @@ func New(plan *graph.Plan, cfg Config) *Core {
 		c.stages[i] = stage{
 			plan:       p,
 			index:      i,
-			inbox:      newInbox(shards),
+			inbox:      newInbox(shards, &c.lastBlock),
 			inputWM:    MinTime,
 			groupWM:    MinTime,
 			firedWM:    MinTime,
@@ -198,6 +207,10 @@ func New(plan *graph.Plan, cfg Config) *Core {
 			}
 			s.sideSealed[j] = true
 			s.sealed++
+		}
+		if p.StableInput && c.cfg.Recoverable {
+			c.stages[i].inbox.durable = &c.durable
+			c.hops = append(c.hops, i)
 		}
 		if p.Kind == graph.TestStream {
 			c.stages[i].test = newTestStream(p)
@@ -246,9 +259,18 @@ func (c *Core) do(a Action) { c.actions = append(c.actions, a) }
 
 func (c *Core) start() {
 	for i := range c.stages {
-		if c.stages[i].plan.Kind == graph.Impulse {
+		s := &c.stages[i]
+		if c.restored {
+			for j, sealed := range s.sideSealed {
+				if sealed && s.plan.SideInputs[j].Windows == nil {
+					c.do(SealSideInput{Stage: i, SideInput: j})
+				}
+			}
+			continue
+		}
+		if s.plan.Kind == graph.Impulse {
 			// One block stands for the element that the driver makes.
-			c.stages[i].inbox.push(0, Block{Count: 1, Hold: MinTime})
+			s.inbox.push(0, Block{Count: 1, Hold: MinTime})
 		}
 	}
 	c.moveWatermarks()
@@ -271,7 +293,7 @@ func (c *Core) advance() {
 	}
 	for {
 		c.schedule()
-		if !c.idle() || !c.nextTestEvent() {
+		if !c.idle() || c.waitsForEpoch() || !c.nextTestEvent() {
 			break
 		}
 	}
@@ -424,7 +446,7 @@ func (c *Core) shardGrouped(ev ShardGrouped) {
 	if ev.Timers != nil {
 		sh.triggers = *ev.Timers
 	}
-	c.epoch.applied(c.now, ev.StateBytes)
+	c.epoch.applied(c.now, ev.StateBytes, c.cfg.Recoverable)
 	c.moveWatermarks()
 }
 
@@ -435,13 +457,13 @@ func (c *Core) startBundles(s *stage) {
 		i := s.next % n
 		sh := &s.inbox.shards[i]
 		exclusive := s.exclusive()
-		if !(sh.pending() || sh.timers.due(s.eventWM, now)) || (exclusive && sh.running > 0) {
+		if !(s.inbox.pending(i) || sh.timers.due(s.eventWM, now)) || (exclusive && sh.running > 0) {
 			s.next = i + 1
 			tried++
 			continue
 		}
 		var cl claim
-		if sh.pending() {
+		if s.inbox.pending(i) {
 			elements, bytes := c.cfg.BundleElements, c.cfg.BundleBytes
 			if !exclusive {
 				// A queue for all slots: leave a share for those that are still free.
@@ -526,7 +548,7 @@ func (c *Core) bundleFinished(ev BundleFinished) {
 	if ev.Timers != nil {
 		s.inbox.shards[b.shard].timers = *ev.Timers
 	}
-	c.epoch.applied(c.now, ev.StateBytes)
+	c.epoch.applied(c.now, ev.StateBytes, c.cfg.Recoverable)
 	switch {
 	case ev.Finalize && c.cfg.Ephemeral:
 		c.do(Finalize{Bundle: b.id})

@@ -46,6 +46,9 @@ type Block struct {
 	Hold int64
 	// Payload is opaque.
 	Payload any
+	// ID is given by the core when it first sees the block, and is never given again.
+	// What is cut from a block is another block, and comes without one.
+	ID uint64
 
 	// idle counts the checkpoints in a row that came before anything of it was done.
 	idle int

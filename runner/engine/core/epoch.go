@@ -14,13 +14,17 @@ type epochState struct {
 	changed bool
 	since   time.Duration
 	bytes   int64
+	// cut is the last block of the layer that is being written.
+	cut uint64
 	// finalizers of bundles applied since the last freeze, and those of the layer
 	// that is being written.
 	finalizers, frozen []BundleID
 }
 
-func (e *epochState) applied(now time.Duration, bytes int64) {
-	if bytes == 0 {
+// applied notes what a bundle or a grouping has changed: bytes of state, and the queues,
+// which count where they are written too.
+func (e *epochState) applied(now time.Duration, bytes int64, queues bool) {
+	if bytes == 0 && !queues {
 		return
 	}
 	if !e.changed {
@@ -36,13 +40,13 @@ func (e *epochState) dirty() bool { return e.changed || len(e.finalizers) > 0 }
 func (e *epochState) full(cfg Config) bool { return e.writing && e.bytes >= cfg.EpochBytes }
 
 // maybeWriteEpoch starts an epoch if it is due: by time, by size, because
-// finalizers wait, or at the job's end.
+// finalizers or a stage with stable input wait, or at the job's end.
 func (c *Core) maybeWriteEpoch(end bool) {
 	e := &c.epoch
 	if e.writing || !e.dirty() {
 		return
 	}
-	due := end || len(e.finalizers) > 0 || c.now-e.since >= c.cfg.EpochInterval
+	due := end || len(e.finalizers) > 0 || c.waitsForEpoch() || c.now-e.since >= c.cfg.EpochInterval
 	if c.cfg.Ephemeral {
 		due = false
 	}
@@ -52,6 +56,7 @@ func (c *Core) maybeWriteEpoch(end bool) {
 	e.last++
 	e.writing = true
 	e.changed, e.bytes = false, 0
+	e.cut = c.lastBlock
 	e.frozen, e.finalizers = e.finalizers, nil
 	c.do(WriteEpoch{Epoch: e.last})
 }
@@ -68,7 +73,18 @@ func (c *Core) epochDurable(ev EpochDurable) {
 		c.stop(fmt.Errorf("writing state: epoch %d: %w", ev.Epoch, ev.Err))
 		return
 	}
+	c.durable = e.cut
 	for _, id := range frozen {
 		c.do(Finalize{Bundle: id})
 	}
+}
+
+// waitsForEpoch says that a stage's input waits to become durable.
+func (c *Core) waitsForEpoch() bool {
+	for _, i := range c.hops {
+		if c.stages[i].inbox.waitsForEpoch() {
+			return true
+		}
+	}
+	return false
 }

@@ -16,6 +16,11 @@ type inbox struct {
 	holds, rawHolds holds
 	// queued counts blocks that are ready to be put into a bundle, over all shards.
 	queued int
+	// lastID is the id of the block seen last, by any stage.
+	lastID *uint64
+	// durable, if not nil, is the last block that bundles may have: later ones wait
+	// until they are durable.
+	durable *uint64
 }
 
 type shard struct {
@@ -52,16 +57,25 @@ type delayed struct {
 	block Block
 }
 
-func newInbox(shards int) inbox {
-	in := inbox{shards: make([]shard, shards), holds: newHolds(), rawHolds: newHolds()}
+func newInbox(shards int, lastID *uint64) inbox {
+	in := inbox{shards: make([]shard, shards), holds: newHolds(), rawHolds: newHolds(), lastID: lastID}
 	for i := range in.shards {
 		in.shards[i].timers, in.shards[i].triggers = NoTimers, NoTimers
 	}
 	return in
 }
 
+// name gives a block its id.
+func (in *inbox) name(b *Block) {
+	if b.ID == 0 {
+		*in.lastID++
+		b.ID = *in.lastID
+	}
+}
+
 // push queues a block for bundles.
 func (in *inbox) push(shard int, b Block) {
+	in.name(&b)
 	in.holds.add(b.Hold)
 	in.queue(shard, b)
 }
@@ -77,6 +91,7 @@ func (in *inbox) queue(shard int, b Block) {
 // pushFront queues blocks before all others of the shard.
 func (in *inbox) pushFront(shard int, blocks []Block) {
 	for i := range blocks {
+		in.name(&blocks[i])
 		in.holds.add(blocks[i].Hold)
 	}
 	in.requeue(shard, blocks)
@@ -96,6 +111,7 @@ func (in *inbox) requeue(shard int, blocks []Block) {
 
 // pushRaw queues a block for grouping.
 func (in *inbox) pushRaw(shard int, b Block) {
+	in.name(&b)
 	in.rawHolds.add(b.Hold)
 	s := &in.shards[shard]
 	s.raw = append(s.raw, b)
@@ -103,6 +119,7 @@ func (in *inbox) pushRaw(shard int, b Block) {
 
 // delay keeps a residual until its time. Equal times stay in order of arrival.
 func (in *inbox) delay(at time.Duration, shard int, b Block) {
+	in.name(&b)
 	in.holds.add(b.Hold)
 	i := len(in.delayed)
 	for i > 0 && in.delayed[i-1].at > at {
@@ -141,7 +158,7 @@ func (in *inbox) take(shard int, maxElements, maxBytes int64) claim {
 	for end < len(s.ready) {
 		b := &s.ready[end]
 		if first := &s.ready[s.head]; end > s.head && (elements+b.Count > maxElements || bytes+b.Bytes > maxBytes ||
-			b.truncated != first.truncated || b.done != first.done) {
+			b.truncated != first.truncated || b.done != first.done || !in.may(b)) {
 			break
 		}
 		elements += b.Count
@@ -216,4 +233,24 @@ func (in *inbox) timerHold(of func(*shard) *Timers) int64 {
 func userTimers(s *shard) *Timers { return &s.timers }
 func triggers(s *shard) *Timers   { return &s.triggers }
 
-func (s *shard) pending() bool { return s.head < len(s.ready) || len(s.retry) > 0 }
+// may says that bundles may have the block.
+func (in *inbox) may(b *Block) bool { return in.durable == nil || b.ID <= *in.durable }
+
+// pending says that a bundle of the shard could have something.
+func (in *inbox) pending(shard int) bool {
+	s := &in.shards[shard]
+	return len(s.retry) > 0 || s.head < len(s.ready) && in.may(&s.ready[s.head])
+}
+
+// waitsForEpoch says that blocks wait to become durable.
+func (in *inbox) waitsForEpoch() bool {
+	if in.durable == nil {
+		return false
+	}
+	for i := range in.shards {
+		if s := &in.shards[i]; s.head < len(s.ready) && !in.may(&s.ready[s.head]) {
+			return true
+		}
+	}
+	return false
+}

@@ -93,6 +93,7 @@ func (c *Core) bundleWaits(ev BundleWaits) {
 	in := &s.inbox
 	old := b.claim
 	keep := func(blk *Block) {
+		in.name(blk)
 		in.holds.add(blk.Hold)
 		blk.truncated, blk.done, blk.idle = old.truncated(), old.done(), old.idle()
 	}

@@ -87,6 +87,10 @@ func (c *Core) slots(s *stage) *int {
 	return &c.busy
 }
 
+// youngCheckpoint is after what time bundles of a source are asked for a checkpoint when
+// the job has just begun: who has started it, after a crash perhaps, waits for output.
+const youngCheckpoint = 100 * time.Millisecond
+
 // firstAsk is how long the bundle runs before it is asked for a split. One whose
 // restrictions were cut off before they had begun gets longer: a source that takes
 // its time to connect must come to its first claim.
@@ -97,7 +101,11 @@ func (c *Core) firstAsk(b *bundle) time.Duration {
 	case c.cutShort(&c.stages[b.stage], b):
 		return 0
 	}
-	return c.cfg.CheckpointAfter << min(b.claim.idle(), 6)
+	after := c.cfg.CheckpointAfter
+	if after > youngCheckpoint {
+		after = min(after, max(youngCheckpoint, c.now/4))
+	}
+	return after << min(b.claim.idle(), 6)
 }
 
 // mayAsk says that a split of b could give something.
@@ -145,6 +153,7 @@ func (c *Core) splitAnswered(ev SplitAnswered) {
 	in.release(b.claim)
 	b.claim.blocks = ev.Primary
 	for i := range ev.Primary {
+		in.name(&ev.Primary[i])
 		ev.Primary[i].truncated, ev.Primary[i].done = old.truncated(), old.done() || checkpoint
 	}
 	for i := range ev.Residual {

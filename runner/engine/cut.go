@@ -1,0 +1,211 @@
+package engine
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+
+	fnpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/fnexecution_v1"
+	"github.com/summerbeam/summerbeam/runner/engine/core"
+	"github.com/summerbeam/summerbeam/statebackend"
+	"google.golang.org/protobuf/proto"
+)
+
+// A job that outlives its process writes with each epoch's state what belongs to it:
+// the core's snapshot, the blocks in its queues, the timers, the side inputs and the
+// committed metrics. All go into one batch. Blocks and timers are written once, and
+// deleted when they are gone; what came and went between two epochs is never written.
+type durability struct {
+	// stored are the blocks in the store, or on their way there.
+	stored map[uint64]bool
+	// changes of timers and sides, in order, since the last cut.
+	changes []changes
+	sides   []sideRecord
+	// sideCount numbers the blocks of each side input.
+	sideCount map[[2]int]uint64
+}
+
+// sideRecord is a block that went into a side input.
+type sideRecord struct {
+	key   []byte
+	block core.Block
+}
+
+// cut is what an epoch has besides state.
+type cut struct {
+	snap    *core.Snapshot
+	fresh   []core.QueuedBlock
+	gone    []uint64
+	changes []changes
+	sides   []sideRecord
+	metrics *fnpb.ProcessBundleProgressResponse
+}
+
+// coreRecord is how a snapshot is written.
+type coreRecord struct {
+	Version  int
+	Snapshot *core.Snapshot
+}
+
+// recoveryVersion changes with whatever of these records changes its meaning.
+const recoveryVersion = 1
+
+func newDurability() *durability {
+	return &durability{stored: make(map[uint64]bool), sideCount: make(map[[2]int]uint64)}
+}
+
+// noteSide remembers a block for the next epoch. What it has on disk stays there until
+// then. The loop calls it, before the side input gets the block.
+func (d *durability) noteSide(stage, side int, b core.Block) {
+	at := [2]int{stage, side}
+	key := sidePrefix(stage, side)
+	key = binary.BigEndian.AppendUint64(key, d.sideCount[at])
+	d.sideCount[at]++
+	pin(b.Payload)
+	d.sides = append(d.sides, sideRecord{key: key, block: b})
+}
+
+func sidePrefix(stage, side int) []byte {
+	b := binary.BigEndian.AppendUint16([]byte{recoveryMark, recordSide}, uint16(stage))
+	return binary.BigEndian.AppendUint16(b, uint16(side))
+}
+
+// noteTimers takes what a committed bundle or grouping has changed in timers.
+func (d *durability) noteTimers(s *shardTimers) {
+	for _, c := range s.takeChanges() {
+		if len(c) > 0 {
+			d.changes = append(d.changes, c)
+		}
+	}
+}
+
+// cut takes what goes into the epoch whose layers are frozen now. The loop calls it.
+func (j *Job) cut() *cut {
+	d := j.durable
+	c := &cut{snap: j.core.Snapshot(), changes: d.changes, sides: d.sides}
+	d.changes, d.sides = nil, nil
+	live := make(map[uint64]bool, len(d.stored))
+	for i := range c.snap.Stages {
+		c.snap.Stages[i].Each(func(q *core.QueuedBlock) {
+			id := uint64(q.ID)
+			live[id] = true
+			if !d.stored[id] {
+				pin(q.Payload)
+				c.fresh = append(c.fresh, *q)
+			}
+		})
+	}
+	for id := range d.stored {
+		if !live[id] {
+			c.gone = append(c.gone, id)
+		}
+	}
+	d.stored = live
+	_, committed := j.metrics.Snapshot()
+	c.metrics = &fnpb.ProcessBundleProgressResponse{MonitoringInfos: committed}
+	return c
+}
+
+// put adds the cut's records to an epoch's batch.
+func (c *cut) put(b statebackend.Batch) error {
+	data, err := json.Marshal(coreRecord{Version: recoveryVersion, Snapshot: c.snap})
+	if err != nil {
+		return fmt.Errorf("snapshot: %w", err)
+	}
+	b.Put([]byte{recoveryMark, recordCore}, data)
+	if data, err = proto.Marshal(c.metrics); err != nil {
+		return fmt.Errorf("metrics: %w", err)
+	}
+	b.Put([]byte{recoveryMark, recordMetrics}, data)
+	for i := range c.fresh {
+		q := &c.fresh[i]
+		if data, err = appendPayload(nil, q.Payload); err != nil {
+			return fmt.Errorf("block %d: %w", q.ID, err)
+		}
+		b.Put(blockKey(uint64(q.ID)), data)
+	}
+	for _, id := range c.gone {
+		b.Delete(blockKey(id))
+	}
+	for _, s := range c.sides {
+		data = binary.AppendVarint(nil, s.block.Hold)
+		data = binary.AppendVarint(data, s.block.Count)
+		if data, err = appendPayload(data, s.block.Payload); err != nil {
+			return fmt.Errorf("side input: %w", err)
+		}
+		b.Put(s.key, data)
+	}
+	for _, ch := range c.changes {
+		for key, value := range ch {
+			if value == nil {
+				b.Delete([]byte(key))
+			} else {
+				b.Put([]byte(key), value)
+			}
+		}
+	}
+	return nil
+}
+
+// release lets go of what the cut has kept on disk.
+func (c *cut) release() {
+	for i := range c.fresh {
+		unpin(c.fresh[i].Payload)
+	}
+	for i := range c.sides {
+		unpin(c.sides[i].block.Payload)
+	}
+}
+
+func blockKey(id uint64) []byte {
+	return binary.BigEndian.AppendUint64([]byte{recoveryMark, recordBlock}, id)
+}
+
+// Kinds of payloads in the store.
+const (
+	payloadNone  = 'n' // an impulse
+	payloadEvent = 'e' // a TestStream's event, by its index
+	payloadData  = 'd' // elements
+)
+
+func appendPayload(dst []byte, p any) ([]byte, error) {
+	switch p := p.(type) {
+	case nil:
+		return append(dst, payloadNone), nil
+	case int:
+		return binary.AppendUvarint(append(dst, payloadEvent), uint64(p)), nil
+	}
+	data, err := payloadBytes(p)
+	return append(append(dst, payloadData), data...), err
+}
+
+// readPayload is appendPayload's inverse; bytes are copied.
+func readPayload(b []byte) (any, error) {
+	if len(b) == 0 {
+		return nil, statebackend.ErrCorrupt
+	}
+	switch b[0] {
+	case payloadNone:
+		return nil, nil
+	case payloadEvent:
+		if n, w := binary.Uvarint(b[1:]); w == len(b)-1 {
+			return int(n), nil
+		}
+	case payloadData:
+		return append([]byte(nil), b[1:]...), nil
+	}
+	return nil, statebackend.ErrCorrupt
+}
+
+// pin keeps what a payload has on disk until unpin, whoever else lets go of it.
+func pin(p any) {
+	if s, ok := p.(*spilled); ok {
+		s.pin()
+	}
+}
+
+func unpin(p any) {
+	if s, ok := p.(*spilled); ok {
+		s.free()
+	}
+}

@@ -1,0 +1,165 @@
+package engine
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+
+	fnpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/fnexecution_v1"
+	"github.com/summerbeam/summerbeam/runner/engine/core"
+	"github.com/summerbeam/summerbeam/statebackend"
+	"google.golang.org/protobuf/proto"
+)
+
+// recover reads the job's last epoch back, if its store has one. The job has not
+// begun: nothing else runs.
+func (j *Job) recover() error {
+	j.durable = newDurability()
+	st, err := j.store.opened()
+	if err != nil {
+		return err
+	}
+	data, found, err := st.Get(nil, []byte{recoveryMark, recordCore})
+	if err != nil {
+		return err
+	}
+	if found {
+		if err := j.restore(st, data); err != nil {
+			return fmt.Errorf("going on from the last epoch: %w", err)
+		}
+	}
+	for _, s := range j.stages {
+		s.keepJournals()
+	}
+	return nil
+}
+
+func (j *Job) restore(st statebackend.Store, data []byte) error {
+	var rec coreRecord
+	if err := json.Unmarshal(data, &rec); err != nil {
+		return fmt.Errorf("snapshot: %w: %w", statebackend.ErrCorrupt, err)
+	}
+	if rec.Version != recoveryVersion {
+		return fmt.Errorf("it was written in format %d, this program reads format %d: go on with the version that wrote it", rec.Version, recoveryVersion)
+	}
+	snap := rec.Snapshot
+	if snap == nil || len(snap.Stages) != len(j.stages) {
+		return fmt.Errorf("snapshot: %w: it is not of this pipeline", statebackend.ErrCorrupt)
+	}
+	blocks := 0
+	for i, r := range j.stages {
+		if err := r.restoreTimers(st); err != nil {
+			return err
+		}
+		for _, sh := range r.allShards() {
+			sh.views.Store(&views{dirty: newLayer(snap.Epoch + 1)})
+		}
+		s := &snap.Stages[i]
+		for k := range s.Shards {
+			if k < len(r.timers) {
+				s.Shards[k].Timers = r.timers[k].summary()
+			}
+			if r.trigger != nil && k < len(r.trigger.timers) {
+				s.Shards[k].Triggers = r.trigger.timers[k].summary()
+			}
+		}
+		var err error
+		s.Each(func(q *core.QueuedBlock) {
+			blocks++
+			if err == nil {
+				err = j.restoreBlock(st, i, q)
+			}
+		})
+		if err != nil {
+			return fmt.Errorf("stage %s: %w", r.plan.ID, err)
+		}
+		if err := j.restoreSides(st, r); err != nil {
+			return fmt.Errorf("stage %s: %w", r.plan.ID, err)
+		}
+	}
+	var err error
+	if j.core, err = core.Restore(j.plan, j.cfg.Core, snap); err != nil {
+		return err
+	}
+	if err := j.restoreMetrics(st); err != nil {
+		return err
+	}
+	j.info.Log.Info("goes on from its last epoch", "epoch", snap.Epoch, "blocks", blocks)
+	return nil
+}
+
+func (j *Job) restoreBlock(st statebackend.Store, stage int, q *core.QueuedBlock) error {
+	data, found, err := st.Get(nil, blockKey(uint64(q.ID)))
+	if err == nil && !found {
+		err = statebackend.ErrCorrupt
+	}
+	if err == nil {
+		q.Payload, err = readPayload(data)
+	}
+	if data, ok := q.Payload.([]byte); ok && err == nil {
+		q.Payload, _, err = j.keep.keep(stage, data, false)
+	}
+	if err != nil {
+		return fmt.Errorf("block %d: %w", q.ID, err)
+	}
+	j.durable.stored[uint64(q.ID)] = true
+	return nil
+}
+
+// restoreSides gives a stage's side inputs what they had.
+func (j *Job) restoreSides(st statebackend.Store, r *stageRun) error {
+	for i, side := range r.sideList {
+		prefix := sidePrefix(r.index, i)
+		var bad error
+		err := st.Scan(prefix, prefixEnd(string(prefix)), func(k, v []byte) bool {
+			var b core.Block
+			if b, bad = readSideRecord(v); bad == nil {
+				data := b.Payload
+				if bytes, ok := data.([]byte); ok {
+					b.Payload, _, bad = j.keep.keep(r.index, bytes, true)
+				}
+			}
+			if bad == nil {
+				side.add(b)
+				j.durable.sideCount[[2]int{r.index, i}] = binary.BigEndian.Uint64(k[len(prefix):]) + 1
+			}
+			return bad == nil
+		})
+		if err == nil {
+			err = bad
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", side.name, err)
+		}
+	}
+	return nil
+}
+
+func readSideRecord(v []byte) (b core.Block, err error) {
+	var n, m int
+	if b.Hold, n = binary.Varint(v); n <= 0 {
+		return b, statebackend.ErrCorrupt
+	}
+	if b.Count, m = binary.Varint(v[n:]); m <= 0 {
+		return b, statebackend.ErrCorrupt
+	}
+	if b.Payload, err = readPayload(v[n+m:]); err != nil {
+		return b, err
+	}
+	if data, ok := b.Payload.([]byte); ok {
+		b.Bytes = int64(len(data))
+	}
+	return b, nil
+}
+
+func (j *Job) restoreMetrics(st statebackend.Store) error {
+	data, found, err := st.Get(nil, []byte{recoveryMark, recordMetrics})
+	if err != nil || !found {
+		return err
+	}
+	var m fnpb.ProcessBundleProgressResponse
+	if err := proto.Unmarshal(data, &m); err != nil {
+		return fmt.Errorf("metrics: %w: %w", statebackend.ErrCorrupt, err)
+	}
+	return j.metrics.BundleDone("before the restart", m.GetMonitoringInfos())
+}

@@ -1,0 +1,21 @@
+package graph
+
+import "slices"
+
+// Endless says that the pipeline has a source without an end, or a TestStream, which
+// stands for one: its job is one to go on with after a crash, not to begin anew.
+func (p *Plan) Endless() bool {
+	return slices.ContainsFunc(p.Stages, func(s *Stage) bool { return s.Unbounded || s.Kind == TestStream })
+}
+
+// GroupByState makes all groupings keep what they group in state, as those do whose
+// input has no end. A grouping that waits for its input's end keeps tables in memory
+// and files that are scratch, which nothing could go on from. It is for the time before
+// the plan is run.
+func (p *Plan) GroupByState() {
+	for _, s := range p.Stages {
+		if s.Input != nil && s.Input.Grouping != nil {
+			s.Input.Grouping.Triggered = true
+		}
+	}
+}
