@@ -68,11 +68,12 @@ conformance-prism: $(GOSUITE) ## The same suites on Prism, the Go SDK's own runn
 crash: build bin/crash ## A streaming job killed with kill -9 fifty times, on each store: its output stays right.
 	bin/crash --store pebble
 	bin/crash --store rocksdb
+	bin/crash --store rocksdb --server bin/summerbeam
 
 .PHONY: crash-short
 crash-short: build bin/crash ## The same with a few kills.
 	bin/crash --store pebble --kills 5
-	bin/crash --store rocksdb --kills 5
+	bin/crash --store rocksdb --kills 5 --server bin/summerbeam
 
 .PHONY: bin/crash
 bin/crash:

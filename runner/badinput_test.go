@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -109,7 +110,14 @@ type testServer struct {
 
 func startServer(t *testing.T) *testServer {
 	t.Helper()
-	s, err := Open(Config{Store: "pebble", Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	s, _ := startServerIn(t, "")
+	return s
+}
+
+// startServerIn starts a server on a data directory; stop stops it before the test's end.
+func startServerIn(t *testing.T, dir string) (_ *testServer, stop func()) {
+	t.Helper()
+	s, err := Open(Config{Store: "pebble", DataDir: dir, Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,14 +132,34 @@ func startServer(t *testing.T) *testServer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
+	stop = sync.OnceFunc(func() {
 		cc.Close()
 		cancel()
 		if err := <-served; err != nil {
 			t.Errorf("server: %v", err)
 		}
 	})
-	return &testServer{t: t, endpoint: l.Addr().String(), client: jobpb.NewJobServiceClient(cc), server: s}
+	t.Cleanup(stop)
+	return &testServer{t: t, endpoint: l.Addr().String(), client: jobpb.NewJobServiceClient(cc), server: s}, stop
+}
+
+// processes is an environment whose workers are processes of this test's binary.
+func processes(t *testing.T) *pipepb.Environment {
+	t.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	payload, err := proto.Marshal(&pipepb.ProcessPayload{Command: exe, Env: map[string]string{"SUMMERBEAM_TEST_ROLE": "worker"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	env, err := graphx.CreateEnvironment(context.Background(), graphx.URNEnvDocker, func(context.Context) string { return "" })
+	if err != nil {
+		t.Fatal(err)
+	}
+	env.Urn, env.Payload = graphx.URNEnvProcess, payload
+	return env
 }
 
 func loopback(t *testing.T) *pipepb.Environment {
@@ -272,19 +300,7 @@ func TestADoFnThatPanics(t *testing.T) {
 // bundle; another takes over and the job succeeds.
 func TestAWorkerKilledInABundle(t *testing.T) {
 	s := startServer(t)
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	payload, err := proto.Marshal(&pipepb.ProcessPayload{Command: exe, Env: map[string]string{"SUMMERBEAM_TEST_ROLE": "worker"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	env, err := graphx.CreateEnvironment(context.Background(), graphx.URNEnvDocker, func(context.Context) string { return "" })
-	if err != nil {
-		t.Fatal(err)
-	}
-	env.Urn, env.Payload = graphx.URNEnvProcess, payload
+	env := processes(t)
 	marker := filepath.Join(t.TempDir(), "died")
 	s.surrounded(func() {
 		err := s.run(marshal(t, env, func(sc beam.Scope) {

@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -10,10 +11,13 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
+	jobpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/jobmanagement_v1"
 	"github.com/summerbeam/summerbeam/runner/engine"
 	"github.com/summerbeam/summerbeam/runner/graph"
+	"google.golang.org/protobuf/proto"
 )
 
 // A job that never ends by itself outlives its process, if there is a data directory:
@@ -35,6 +39,8 @@ type homeRecord struct {
 	Name    string
 	// Plan is a hash of the pipeline's plan, as people would read it.
 	Plan string
+	// Job is the id of the job that lives here.
+	Job string
 	// Shards, StateSlots and StateShards are those the job began with: queues and timers
 	// are kept by shard.
 	Shards, StateSlots, StateShards int
@@ -84,11 +90,9 @@ func (j *jobs) openHome(info *engine.JobInfo, plan *graph.Plan, cfg *engine.Conf
 func (h *home) file() string  { return filepath.Join(h.dir, "job.json") }
 func (h *home) store() string { return filepath.Join(h.dir, "store") }
 
-// make writes the record, if there is none: before anything else is in the home.
-func (h *home) make() error {
-	if _, err := os.Stat(h.file()); err == nil {
-		return nil
-	}
+// move writes down who lives here from now on, before anything else is in the home.
+func (h *home) move(job string, req *jobpb.PrepareJobRequest) error {
+	h.record.Job = job
 	data, err := json.MarshalIndent(h.record, "", "  ")
 	if err != nil {
 		return err
@@ -96,10 +100,78 @@ func (h *home) make() error {
 	if err := os.MkdirAll(h.dir, 0o755); err != nil {
 		return err
 	}
-	// By a rename, so that it is there whole or not at all.
-	temp := h.file() + ".new"
-	if err := os.WriteFile(temp, append(data, '\n'), 0o644); err != nil {
+	submission, err := proto.Marshal(req)
+	if err != nil {
 		return err
 	}
-	return os.Rename(temp, h.file())
+	if err := replaceFile(h.submission(), submission); err != nil {
+		return err
+	}
+	return replaceFile(h.file(), append(data, '\n'))
+}
+
+// replaceFile writes a file by a rename, so that it is there whole or as it was.
+func replaceFile(name string, data []byte) error {
+	f, err := os.Create(name + ".new")
+	if err != nil {
+		return err
+	}
+	if _, err := f.Write(data); err != nil {
+		f.Close()
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		f.Close()
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), name)
+}
+
+// submission is the file that has what was submitted, for a job that goes on by itself.
+func (h *home) submission() string { return filepath.Join(h.dir, "submission.pb") }
+
+// homes are the homes that jobs of this process live in.
+type homes struct {
+	homesMu sync.Mutex
+	// taken has, for each home, what is closed when its job has ended.
+	taken map[string]chan struct{}
+}
+
+// moveTimeout is how long a job waits for the one before it. A program that was killed
+// and started again is back before the server has given up its workers.
+const moveTimeout = 10 * time.Second
+
+// enter takes a home, once the job that lives there has ended; the caller calls leave.
+func (h *homes) enter(ctx context.Context, of *home) (leave func(), err error) {
+	timeout := time.NewTimer(moveTimeout)
+	defer timeout.Stop()
+	for {
+		h.homesMu.Lock()
+		other := h.taken[of.dir]
+		if other == nil {
+			if h.taken == nil {
+				h.taken = make(map[string]chan struct{})
+			}
+			mine := make(chan struct{})
+			h.taken[of.dir] = mine
+			h.homesMu.Unlock()
+			return func() {
+				h.homesMu.Lock()
+				defer h.homesMu.Unlock()
+				delete(h.taken, of.dir)
+				close(mine)
+			}, nil
+		}
+		h.homesMu.Unlock()
+		select {
+		case <-other:
+		case <-timeout.C:
+			return nil, fmt.Errorf("a job named %q runs already: give this one another --job_name, or end the other first", of.record.Name)
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
 }

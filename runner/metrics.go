@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/summerbeam/summerbeam/runner/engine"
@@ -55,12 +56,18 @@ var (
 	jobBundles  = prometheus.NewDesc("summerbeam_job_bundles_total", "Bundles applied.", jobLabels, nil)
 	jobElements = prometheus.NewDesc("summerbeam_job_elements_total", "Elements of the bundles applied.", jobLabels, nil)
 	jobRetries  = prometheus.NewDesc("summerbeam_job_retries_total", "Bundles that failed and were run again.", jobLabels, nil)
+	jobLate     = prometheus.NewDesc("summerbeam_job_late_elements_total", "Elements dropped because they came later than allowed.", jobLabels, nil)
+	jobEpochs   = prometheus.NewDesc("summerbeam_job_epochs_total", "Epochs written.", jobLabels, nil)
+	jobEpochSec = prometheus.NewDesc("summerbeam_job_epoch_seconds_total", "Time that writing epochs took.", jobLabels, nil)
+	jobEpochLen = prometheus.NewDesc("summerbeam_job_epoch_bytes_total", "Bytes of the epochs written.", jobLabels, nil)
+	jobEpochAge = prometheus.NewDesc("summerbeam_job_epoch_age_seconds", "Time since the last epoch was durable. A job that changes nothing writes none.", jobLabels, nil)
 	jobRunning  = prometheus.NewDesc("summerbeam_job_running_bundles", "Bundles at work.", jobLabels, nil)
 )
 
 // Describe implements prometheus.Collector.
 func (c collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{memoryLimit, memoryUsed, jobMemory, jobSpilled, jobSpill, jobBundles, jobElements, jobRetries, jobRunning} {
+	for _, d := range []*prometheus.Desc{memoryLimit, memoryUsed, jobMemory, jobSpilled, jobSpill, jobBundles, jobElements, jobRetries, jobRunning,
+		jobLate, jobEpochs, jobEpochSec, jobEpochLen, jobEpochAge} {
 		ch <- d
 	}
 }
@@ -89,6 +96,13 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		total(jobElements, p.Elements, id, name)
 		total(jobRetries, p.Retries, id, name)
 		gauge(jobRunning, p.Running, id, name)
+		total(jobLate, p.Late, id, name)
+		total(jobEpochs, p.Epochs, id, name)
+		total(jobEpochLen, p.EpochBytes, id, name)
+		ch <- prometheus.MustNewConstMetric(jobEpochSec, prometheus.CounterValue, p.EpochTime.Seconds(), id, name)
+		if !p.LastEpoch.IsZero() {
+			ch <- prometheus.MustNewConstMetric(jobEpochAge, prometheus.GaugeValue, time.Since(p.LastEpoch).Seconds(), id, name)
+		}
 	}
 }
 

@@ -23,6 +23,7 @@ import (
 	"runtime"
 	"strings"
 
+	jobpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/jobmanagement_v1"
 	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
 	"github.com/summerbeam/summerbeam/runner/engine"
 	"github.com/summerbeam/summerbeam/runner/graph"
@@ -62,6 +63,7 @@ type jobs struct {
 	temp    bool
 	workers engine.Workers
 	live    live
+	homes   homes
 }
 
 var _ job.Engine = (*jobs)(nil)
@@ -136,11 +138,6 @@ func (j *jobs) Prepare(info *engine.JobInfo, p *pipepb.Pipeline) (job.Execution,
 		dir = lives.store()
 	}
 	cfg.OpenStore = func() (statebackend.Store, error) {
-		if lives != nil {
-			if err := lives.make(); err != nil {
-				return nil, fmt.Errorf("job %s: its record: %w", info.ID, err)
-			}
-		}
 		if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
 			return nil, fmt.Errorf("job %s: its store: %w", info.ID, err)
 		}
@@ -149,6 +146,9 @@ func (j *jobs) Prepare(info *engine.JobInfo, p *pipepb.Pipeline) (job.Execution,
 			WriteBufferBytes: max(4<<20, j.cfg.MemoryBytes/16),
 			Ephemeral:        j.temp,
 		})
+		if errors.Is(err, statebackend.ErrLocked) && lives != nil {
+			return nil, fmt.Errorf("a job named %q runs already, from %s: give this one another --job_name, or end the other first: %w", info.Name, lives.dir, err)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("job %s: its store: %w", info.ID, err)
 		}
@@ -158,7 +158,7 @@ func (j *jobs) Prepare(info *engine.JobInfo, p *pipepb.Pipeline) (job.Execution,
 	if err != nil {
 		return nil, err
 	}
-	return &execution{Job: e, jobs: j, info: info, dir: dir, home: lives}, nil
+	return &execution{Job: e, jobs: j, info: info, dir: dir, home: lives, submitted: p}, nil
 }
 
 type execution struct {
@@ -167,12 +167,28 @@ type execution struct {
 	info *engine.JobInfo
 	dir  string
 	home *home // nil if the job doesn't outlive its process
+	// submitted is the pipeline as it came.
+	submitted *pipepb.Pipeline
 }
+
+// Outlives implements job.Execution.
+func (e *execution) Outlives() bool { return e.home != nil }
 
 // Run implements job.Execution.
 func (e *execution) Run(ctx context.Context) error {
 	e.jobs.live.add(e)
 	defer e.jobs.live.remove(e)
+	if e.home != nil {
+		leave, err := e.jobs.homes.enter(ctx, e.home)
+		if err != nil {
+			return fmt.Errorf("job %s: %w", e.info.ID, err)
+		}
+		defer leave()
+		req := &jobpb.PrepareJobRequest{Pipeline: e.submitted, PipelineOptions: e.info.Options, JobName: e.info.Name}
+		if err := e.home.move(e.info.ID, req); err != nil {
+			return fmt.Errorf("job %s: its record: %w", e.info.ID, err)
+		}
+	}
 	err := e.Job.Run(ctx)
 	if e.home != nil {
 		if err != nil && !errors.Is(err, job.ErrCancelled) {

@@ -25,6 +25,9 @@ type Server struct {
 	fnapi *fnapi.Server
 	grpc  *grpc.Server
 
+	// left are jobs of an earlier process.
+	left []tenant
+
 	endpointMu sync.Mutex
 	endpoint   string
 }
@@ -43,7 +46,11 @@ func Open(cfg Config) (*Server, error) {
 	if c := &j.cfg.Engine.Core; c.StateSlots == 0 {
 		c.StateSlots, c.StateShards = remoteStateSlots, remoteStateSlots
 	}
-	s := &Server{jobs: j}
+	s := &Server{jobs: j, left: j.tenants()}
+	var keep []string
+	for _, t := range s.left {
+		keep = append(keep, t.id)
+	}
 	s.fnapi = fnapi.NewServer(fnapi.Options{Log: j.cfg.Log, Artifacts: artifacts{s}})
 	j.workers = s.fnapi
 	s.job, err = job.NewServer(job.Options{
@@ -52,6 +59,7 @@ func Open(cfg Config) (*Server, error) {
 		Endpoint: s.address,
 		Log:      j.cfg.Log,
 
+		KeepArtifacts:   keep,
 		PipelineOptions: described(),
 	})
 	if err != nil {
@@ -85,6 +93,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	failed := make(chan error, 1)
 	go func() { failed <- s.grpc.Serve(l) }()
 	s.jobs.cfg.Log.Info("serving", "endpoint", l.Addr().String(), "store", s.jobs.cfg.Store, "data_dir", s.jobs.cfg.DataDir)
+	s.resume(ctx, s.left)
 	var err error
 	select {
 	case <-ctx.Done():

@@ -63,6 +63,9 @@ func Execute(ctx context.Context, p *beam.Pipeline) (beam.PipelineResult, error)
 		if *jobopts.EnvironmentType == "" {
 			*jobopts.EnvironmentType = "LOOPBACK"
 		}
+		// The server must know which jobs end with their program, and which it can go on
+		// with by itself.
+		beam.PipelineOptions.Set("environment_type", *jobopts.EnvironmentType)
 		return universal.Execute(ctx, p)
 	}
 	if *jobopts.Async {

@@ -112,14 +112,14 @@ func TestStateAgainstModel(t *testing.T) {
 			case frozen == nil:
 				frozen = shard.freeze()
 			case rapid.Bool().Draw(t, "thaw"):
-				if err := js.write([]*shardState{shard}, []*layer{frozen}, nil); err != nil {
+				if _, err := js.write([]*shardState{shard}, []*layer{frozen}, nil); err != nil {
 					t.Fatalf("write: %v", err)
 				}
 				shard.thaw()
 				frozen = nil
 			default:
 				// Written, but readers still have the frozen layer.
-				if err := js.write([]*shardState{shard}, []*layer{frozen}, nil); err != nil {
+				if _, err := js.write([]*shardState{shard}, []*layer{frozen}, nil); err != nil {
 					t.Fatalf("write: %v", err)
 				}
 			}

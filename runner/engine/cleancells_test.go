@@ -78,7 +78,7 @@ func TestReadersThatOverlapEpochs(t *testing.T) {
 				if frozen == nil {
 					continue
 				}
-				if err := js.write([]*shardState{shard}, []*layer{frozen}, nil); err != nil {
+				if _, err := js.write([]*shardState{shard}, []*layer{frozen}, nil); err != nil {
 					t.Fatalf("%v", err)
 				}
 				if rapid.Bool().Draw(t, "thaw") {
@@ -139,7 +139,7 @@ func BenchmarkValueState(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		bundle()
-		if err := js.write([]*shardState{shard}, []*layer{shard.freeze()}, nil); err != nil {
+		if _, err := js.write([]*shardState{shard}, []*layer{shard.freeze()}, nil); err != nil {
 			b.Fatal(err)
 		}
 		shard.thaw()

@@ -135,9 +135,7 @@ func (j *Job) runBundle(ctx context.Context, a core.RunBundle, r *runningBundle)
 				return nil, err
 			}
 			if waits != nil {
-				if late > 0 {
-					j.info.Log.Debug("late elements dropped", "stage", r.stage.plan.Name, "elements", late)
-				}
+				r.late += late
 				r.timers.giveBack()
 				r.recut = j.keep.recut(a.Blocks, waits)
 				return *waits, nil
@@ -149,7 +147,7 @@ func (j *Job) runBundle(ctx context.Context, a core.RunBundle, r *runningBundle)
 				return nil, err
 			}
 			if dropped > 0 {
-				j.info.Log.Debug("late elements dropped", "stage", r.stage.plan.Name, "elements", dropped)
+				r.late += dropped
 				a.Blocks = kept
 				r.elements -= dropped
 			}

@@ -15,6 +15,9 @@ type groupRun struct {
 	// blocks are what it took. The core has them until the Commit, and with them every
 	// epoch that is cut before.
 	blocks []core.Block
+	// stage and late are set before the run's event is sent.
+	stage *stageRun
+	late  int64
 }
 
 // startGrouping groups a shard in a goroutine of its own. The loop calls it.
@@ -48,9 +51,7 @@ func (j *Job) startGrouping(ctx context.Context, a core.GroupShard) {
 			ev.StateBytes = t.staged.growth(run.shard.views.Load().dirty)
 			return nil
 		})
-		if t.late > 0 {
-			j.info.Log.Debug("late elements dropped", "stage", st.plan.Name, "elements", t.late)
-		}
+		run.stage, run.late = st, t.late
 		j.send(ev)
 	}()
 }
@@ -61,6 +62,9 @@ func (j *Job) commitGrouping(id core.BundleID) {
 	delete(j.grouping, id)
 	if run != nil {
 		j.keep.drop(run.blocks)
+		if run.late > 0 {
+			j.noteLate(run.stage, "grouping", run.stage.plan.Input.Grouping.Transform, run.late)
+		}
 	}
 	if run != nil && run.staged != nil && len(run.staged.cells) > 0 {
 		run.shard.apply(run.staged)

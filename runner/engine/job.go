@@ -117,6 +117,8 @@ type runningBundle struct {
 	metrics  []*pipepb.MonitoringInfo
 	elements int64
 	started  time.Time
+	// late counts the elements that were dropped; set before its last event is sent.
+	late int64
 	// lifted says that it combines before the grouping.
 	lifted bool
 	// recut are blocks of its claim whose elements are in other blocks now.
@@ -311,6 +313,7 @@ func (j *Job) do(ctx, work context.Context, a core.Action) {
 		}
 		// Only here, so that committed metrics count what is applied and no more.
 		j.noteMetrics(r, j.metrics.BundleDone(r.id, r.metrics))
+		j.noteLate(r.stage, r.id, r.stage.root(), r.late)
 		j.progress.applied(r)
 		j.keep.drop(r.blocks)
 		if j.durable != nil && r.timers != nil {
@@ -353,6 +356,7 @@ func (j *Job) settle(ev core.Event) {
 	case core.BundleWaits:
 		r := j.running[ev.Bundle]
 		j.noteMetrics(r, j.metrics.BundleFailed(r.id, r.metrics))
+		j.noteLate(r.stage, r.id, r.stage.root(), r.late)
 		j.keep.drop(r.recut)
 		delete(j.running, ev.Bundle)
 	case core.BundleFailed:
@@ -384,8 +388,13 @@ func (j *Job) writeEpoch(epoch uint64) {
 	if j.durable != nil {
 		c = j.cut()
 	}
+	began := time.Now()
 	go func() {
-		err := guard(func() error { return j.store.write(shards, frozen, c) })
+		err := guard(func() error {
+			bytes, err := j.store.write(shards, frozen, c)
+			j.progress.wrote(time.Since(began), bytes)
+			return err
+		})
 		if c != nil {
 			c.release()
 		}

@@ -26,32 +26,32 @@ func (s *jobStore) reader() (statebackend.Reader, error) {
 }
 
 // write puts the shards' frozen layers, and the cut if there is one, down as one
-// atomic, synced batch.
-func (s *jobStore) write(shards []*shardState, frozen []*layer, c *cut) error {
+// atomic, synced batch, and returns the batch's size.
+func (s *jobStore) write(shards []*shardState, frozen []*layer, c *cut) (bytes int, err error) {
 	changed := c != nil
 	for _, l := range frozen {
 		changed = changed || len(l.cells) > 0
 	}
 	if !changed {
-		return nil
+		return 0, nil
 	}
 	st, err := s.opened()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	b := st.NewBatch()
 	defer b.Close()
 	for i, l := range frozen {
 		if err := shards[i].writeLayer(b, st, l); err != nil {
-			return err
+			return 0, err
 		}
 	}
 	if c != nil {
 		if err := c.put(b); err != nil {
-			return err
+			return 0, err
 		}
 	}
-	return st.Write(b, true)
+	return b.Bytes(), st.Write(b, true)
 }
 
 func (s *jobStore) opened() (statebackend.Store, error) {

@@ -8,6 +8,9 @@ import (
 // progress counts what was applied. The loop writes it.
 type progress struct {
 	bundles, elements, retries, running atomic.Int64
+	late                                atomic.Int64
+	epochs, epochTime, epochBytes       atomic.Int64
+	lastEpoch                           atomic.Int64 // ns since the Unix epoch
 	reported                            int64
 }
 
@@ -16,12 +19,37 @@ type Progress struct {
 	// Bundles and Elements are those applied, Retries the attempts that failed and were
 	// made again, Running the bundles at work.
 	Bundles, Elements, Retries, Running int64
+	// Late counts elements that were dropped because they came too late.
+	Late int64
+	// Epochs counts those written, in EpochTime altogether; EpochBytes is the size of
+	// their batches. LastEpoch is when the last one was durable, zero if there is none.
+	Epochs, EpochBytes int64
+	EpochTime          time.Duration
+	LastEpoch          time.Time
 }
 
 // Progress returns how far the job is. Safe for concurrent use.
 func (j *Job) Progress() Progress {
 	p := &j.progress
-	return Progress{p.bundles.Load(), p.elements.Load(), p.retries.Load(), p.running.Load()}
+	out := Progress{
+		Bundles: p.bundles.Load(), Elements: p.elements.Load(), Retries: p.retries.Load(), Running: p.running.Load(), Late: p.late.Load(),
+		Epochs: p.epochs.Load(), EpochBytes: p.epochBytes.Load(), EpochTime: time.Duration(p.epochTime.Load()),
+	}
+	if at := p.lastEpoch.Load(); at != 0 {
+		out.LastEpoch = time.Unix(0, at)
+	}
+	return out
+}
+
+// wrote counts an epoch. Epochs without anything to write come here too.
+func (p *progress) wrote(took time.Duration, bytes int) {
+	if bytes == 0 {
+		return
+	}
+	p.epochs.Add(1)
+	p.epochTime.Add(int64(took))
+	p.epochBytes.Add(int64(bytes))
+	p.lastEpoch.Store(time.Now().UnixNano())
 }
 
 func (p *progress) applied(r *runningBundle) {

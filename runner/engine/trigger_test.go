@@ -66,7 +66,7 @@ func (s *triggerShard) run(elements ...[]byte) []string {
 	shard := s.tr.state[0]
 	shard.apply(r.staged)
 	frozen := shard.freeze()
-	if err := s.store.write([]*shardState{shard}, []*layer{frozen}, nil); err != nil {
+	if _, err := s.store.write([]*shardState{shard}, []*layer{frozen}, nil); err != nil {
 		s.t.Fatal(err)
 	}
 	shard.thaw()

@@ -67,8 +67,9 @@ func keyOf(infos ...*pipepb.ArtifactInformation) artifactKey {
 	return artifactKey(h.Sum(nil))
 }
 
-// openArtifacts makes dir and removes job directories that another process left.
-func openArtifacts(dir string, fileLimit, jobSize int64, log *slog.Logger) (*Artifacts, error) {
+// openArtifacts makes dir and removes job directories that another process left, but for
+// those of the jobs to keep.
+func openArtifacts(dir string, fileLimit, jobSize int64, log *slog.Logger, keep []string) (*Artifacts, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -77,7 +78,7 @@ func openArtifacts(dir string, fileLimit, jobSize int64, log *slog.Logger) (*Art
 		return nil, err
 	}
 	a := &Artifacts{root: root, fileLimit: fileLimit, jobSize: jobSize, log: log, jobs: make(map[string]*jobFiles)}
-	if err := a.sweep(); err != nil {
+	if err := a.sweep(keep); err != nil {
 		root.Close()
 		return nil, err
 	}
@@ -93,20 +94,22 @@ func fileNameOf(session, number int) string {
 
 // sweep removes directories that hold nothing but files named as we name them. It
 // is this picky because a user may point us at a directory with other things in it.
-func (a *Artifacts) sweep() error {
+func (a *Artifacts) sweep(keep []string) error {
 	entries, err := fs.ReadDir(a.root.FS(), ".")
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
-		if !e.IsDir() {
+		if !e.IsDir() || slices.Contains(keep, e.Name()) {
 			continue
 		}
 		files, err := fs.ReadDir(a.root.FS(), e.Name())
 		if err != nil {
 			return err
 		}
-		foreign := func(f fs.DirEntry) bool { return !f.Type().IsRegular() || !fileName.MatchString(f.Name()) }
+		foreign := func(f fs.DirEntry) bool {
+			return !f.Type().IsRegular() || !fileName.MatchString(f.Name()) && f.Name() != indexName
+		}
 		if slices.ContainsFunc(files, foreign) {
 			continue
 		}
@@ -131,8 +134,19 @@ func (a *Artifacts) expect(token string, envs map[string]*pipepb.Environment) {
 }
 
 // seal ends the time in which a job's artifacts may change. It fails while a
-// staging session is open.
-func (a *Artifacts) seal(token string) error {
+// staging session is open. With index, an index of them is left for a later process.
+func (a *Artifacts) seal(token string, index bool) error {
+	if err := a.sealNow(token); err != nil || !index {
+		return err
+	}
+	set, err := a.set(token)
+	if err != nil || set == nil {
+		return nil // it ended, or has none
+	}
+	return a.writeIndex(token, set)
+}
+
+func (a *Artifacts) sealNow(token string) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	switch f := a.jobs[token]; {
@@ -158,6 +172,13 @@ func (a *Artifacts) remove(token string) {
 	if err := a.root.RemoveAll(token); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		a.log.Error("can't remove artifacts of an ended job; they take up space until the next start", "job", token, "error", err)
 	}
+}
+
+// leave forgets a job and leaves its files to a later process.
+func (a *Artifacts) leave(token string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.jobs, token)
 }
 
 func (a *Artifacts) close() error {

@@ -23,6 +23,9 @@ type Execution interface {
 	// Drain asks the job to read no more and to end with what it has; Run then
 	// returns nil. Safe to call at any time, before Run too.
 	Drain()
+	// Outlives says that the job goes on in another process if this one ends before it:
+	// its files must stay then.
+	Outlives() bool
 	// Metrics returns the job's metrics so far, and after Run its final ones.
 	// Safe to call at any time.
 	Metrics() (attempted, committed []*pipepb.MonitoringInfo)

@@ -42,6 +42,8 @@ type fakeExecution struct {
 	once sync.Once
 }
 
+func (x *fakeExecution) Outlives() bool { return false }
+
 func (x *fakeExecution) Drain() {
 	if x.e.drain != nil {
 		x.e.drain()

@@ -57,10 +57,15 @@ func (s *Server) run(j *job) {
 
 // end brings a job, whose execution has returned err, to its final state.
 func (s *Server) end(j *job, err error) {
+	outlives := errors.Is(err, errClosing) && j.outlives()
 	j.freezeMetrics()
 	// No worker is left: the contract of Run. The files go before the state
 	// changes, so that who sees the job's end sees them gone.
-	s.artifacts.remove(j.id)
+	if outlives {
+		s.artifacts.leave(j.id)
+	} else {
+		s.artifacts.remove(j.id)
+	}
 	var state jobpb.JobState_Enum
 	switch {
 	case err == nil:
@@ -111,6 +116,13 @@ func (s *Server) drainJob(j *job) jobpb.JobState_Enum {
 		j.drain()
 	}
 	return state
+}
+
+// outlives says that another process may go on with the job.
+func (j *job) outlives() bool {
+	j.metricsMu.Lock()
+	defer j.metricsMu.Unlock()
+	return j.execution != nil && j.execution.Outlives()
 }
 
 // drain hands the request on to the execution, unless it has ended.

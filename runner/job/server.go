@@ -22,7 +22,7 @@ type Options struct {
 	Engine Engine
 	// Dir is where artifacts are stored, a directory for each job. It is made if
 	// need be and is the server's own: job directories that an earlier process
-	// left behind in it are removed.
+	// left behind in it are removed, but for those of KeepArtifacts.
 	Dir string
 	// Endpoint returns the address at which clients reach the artifact staging
 	// service: the one the server is registered at. It is asked at each Prepare.
@@ -39,6 +39,8 @@ type Options struct {
 	// ArtifactLimit bounds one artifact, JobArtifactsLimit all of a job, in bytes.
 	// Defaults: 4 GiB and 16 GiB.
 	ArtifactLimit, JobArtifactsLimit int64
+	// KeepArtifacts are the jobs of an earlier process whose artifacts stay, for Resume.
+	KeepArtifacts []string
 	// PipelineOptions are the options that SDKs may offer to their users.
 	PipelineOptions []PipelineOption
 }
@@ -85,7 +87,7 @@ func NewServer(o Options) (*Server, error) {
 	if o.JobArtifactsLimit <= 0 {
 		o.JobArtifactsLimit = 16 << 30
 	}
-	artifacts, err := openArtifacts(o.Dir, o.ArtifactLimit, o.JobArtifactsLimit, o.Log)
+	artifacts, err := openArtifacts(o.Dir, o.ArtifactLimit, o.JobArtifactsLimit, o.Log, o.KeepArtifacts)
 	if err != nil {
 		return nil, fmt.Errorf("job server: artifact directory %s: %w", o.Dir, err)
 	}

@@ -7,10 +7,8 @@ import (
 
 	jobpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/jobmanagement_v1"
 	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
-	"github.com/summerbeam/summerbeam/runner/engine"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/types/known/structpb"
 )
 
 // jobService implements Beam's JobService.
@@ -30,32 +28,13 @@ func (js jobService) Prepare(_ context.Context, req *jobpb.PrepareJobRequest) (*
 	if err != nil {
 		return nil, statusText(codes.Internal, err.Error())
 	}
-	j := &job{
-		id:       id,
-		name:     req.GetJobName(),
-		pipeline: req.GetPipeline(),
-		options:  req.GetPipelineOptions(),
-		history:  newHistory(s.opts.Clock),
-	}
-	if j.options == nil {
-		j.options = &structpb.Struct{}
-	}
-	j.log = newJobLog(s.opts.Log, j.history, j.id, j.name)
-	info := &engine.JobInfo{ID: j.id, Name: j.name, Options: j.options, RetrievalToken: j.id, Log: j.log}
-	j.execution, err = prepareExecution(s.opts.Engine, info, j.pipeline)
-	if err != nil {
-		s.opts.Log.Warn("job refused", "job", j.id, "job_name", j.name, "error", err)
-		return nil, statusText(refusalCode(err), fmt.Sprintf("job %q can't run here: %v", j.name, err))
-	}
-	j.ctx, j.cancel = context.WithCancelCause(s.ctx)
-	if err := s.addJob(j); err != nil {
-		j.cancel(err)
+	if _, err := s.prepare(id, req); err != nil {
 		return nil, err
 	}
-	s.opts.Log.Info("job prepared", "job", j.id, "job_name", j.name)
+	s.opts.Log.Info("job prepared", "job", id, "job_name", req.GetJobName())
 	return &jobpb.PrepareJobResponse{
-		PreparationId:           j.id,
-		StagingSessionToken:     j.id,
+		PreparationId:           id,
+		StagingSessionToken:     id,
 		ArtifactStagingEndpoint: &pipepb.ApiServiceDescriptor{Url: s.opts.Endpoint()},
 	}, nil
 }
@@ -101,21 +80,29 @@ func (js jobService) Run(_ context.Context, req *jobpb.RunJobRequest) (*jobpb.Ru
 	}
 	// The request's retrieval token is not looked at: a job gets its own files, and
 	// SDKs send the staging token, an older one's or none.
-	if err := s.artifacts.seal(j.id); err != nil {
+	if err := s.artifacts.seal(j.id, j.outlives()); err != nil {
 		return nil, statusText(codes.FailedPrecondition, fmt.Sprintf("job %s: %v", j.id, err))
 	}
+	if err := s.start(j); err != nil {
+		return nil, err
+	}
+	return &jobpb.RunJobResponse{JobId: j.id}, nil
+}
+
+// start lets a prepared job run.
+func (s *Server) start(j *job) error {
 	s.closeMu.Lock()
 	defer s.closeMu.Unlock()
 	if s.closed {
-		return nil, errUnavailable()
+		return errUnavailable()
 	}
 	if !s.registry.start(j) {
-		return nil, statusText(codes.FailedPrecondition, fmt.Sprintf(
+		return statusText(codes.FailedPrecondition, fmt.Sprintf(
 			"job %s was run before and is %s: a preparation runs once, prepare the pipeline again", j.id, j.history.current().state.GetState()))
 	}
 	s.running.Add(1)
 	go s.run(j)
-	return &jobpb.RunJobResponse{JobId: j.id}, nil
+	return nil
 }
 
 // GetJobs lists the jobs in the order in which they were prepared.

@@ -1,9 +1,11 @@
 // Crash kills a job with kill -9, again and again, starts it again each time, and checks
 // that its output is that of one run which nobody has killed.
 //
-//	crash [--kills 50] [--seed N] [--store pebble|rocksdb]
+//	crash [--kills 50] [--seed N] [--store pebble|rocksdb] [--server bin/summerbeam]
 //
-// The job is in pipeline.go. It runs embedded, in a process of this same program.
+// The job is in pipeline.go. It runs embedded, in a process of this same program, or with
+// --server on a server, of which that process is the worker; then one of the two is
+// killed, or both.
 package main
 
 import (
@@ -33,6 +35,7 @@ var (
 	store = flag.String("store", "pebble", "State store: pebble, or rocksdb in a program built with that tag.")
 	each  = flag.Int64("each", 0, "Elements in each of the source's four parts; 0: as many as the kills will take.")
 	rate  = flag.Int64("rate", 4000, "Elements a second in each part.")
+	serve = flag.String("server", "", "Program of the server to run the job on; empty: embedded.")
 	keep  = flag.Bool("keep", false, "Keep the directory.")
 )
 
@@ -68,6 +71,8 @@ func drive() error {
 	}
 	fmt.Printf("seed %d, store %s, %d elements\n", *seed, *store, parts**each)
 	random := rand.New(rand.NewPCG(*seed, 1))
+	server := &process{}
+	defer server.kill()
 	var first []time.Duration
 	killed, resumed := 0, 0
 	for {
@@ -75,7 +80,7 @@ func drive() error {
 		if killed < *kills {
 			until = 300*time.Millisecond + time.Duration(random.Int64N(int64(1200*time.Millisecond)))
 		}
-		r, err := runUntil(dir, until)
+		r, err := runUntil(dir, until, server, random)
 		if err != nil {
 			return err
 		}
@@ -114,7 +119,7 @@ type life struct {
 }
 
 // runUntil runs the job until it ends, or is killed when the time is over (0: never).
-func runUntil(dir string, until time.Duration) (life, error) {
+func runUntil(dir string, until time.Duration, server *process, random *rand.Rand) (life, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return life{}, err
@@ -128,8 +133,18 @@ func runUntil(dir string, until time.Duration) (life, error) {
 	if err != nil {
 		return life{}, err
 	}
-	cmd := exec.Command(self, "--crash_job", dir, fmt.Sprintf("--each=%d", *each), fmt.Sprintf("--rate=%d", *rate),
-		"--runner=summerbeam", "--job_name=crash", "--summerbeam_store="+*store, "--summerbeam_data_dir="+filepath.Join(dir, "data"))
+	data := filepath.Join(dir, "data")
+	args := []string{"--crash_job", dir, fmt.Sprintf("--each=%d", *each), fmt.Sprintf("--rate=%d", *rate),
+		"--runner=summerbeam", "--job_name=crash"}
+	if *serve == "" {
+		args = append(args, "--summerbeam_store="+*store, "--summerbeam_data_dir="+data)
+	} else {
+		if err := server.start(log, data); err != nil {
+			return life{}, err
+		}
+		args = append(args, "--endpoint="+server.address)
+	}
+	cmd := exec.Command(self, args...)
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {
 		return life{}, err
@@ -144,13 +159,19 @@ func runUntil(dir string, until time.Duration) (life, error) {
 	select {
 	case err = <-ended:
 	case <-timer:
+		if *serve != "" && random.IntN(3) > 0 {
+			server.kill()
+			// The worker learns of it, or is killed a moment later.
+			time.Sleep(time.Duration(random.IntN(50)) * time.Millisecond)
+		}
 		if err := cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 			return life{}, err
 		}
 		err = <-ended
 		var exit *exec.ExitError
 		if errors.As(err, &exit) {
-			if ws, ok := exit.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
+			ws, ok := exit.Sys().(syscall.WaitStatus)
+			if ok && ws.Signaled() || *serve != "" && server.killed() {
 				l.killed, err = true, nil
 			}
 		}

@@ -47,6 +47,9 @@ type sim struct {
 	drainAt       int
 	drained       bool
 	kept, dropped map[int]int
+
+	disk  simDisk
+	crash int // chance of a crash before an event, in a thousand
 }
 
 const simKeys = 7
@@ -82,6 +85,12 @@ func (s *sim) run(stopAfter int) error {
 		if s.drainAt > 0 && s.steps >= s.drainAt && !s.drained {
 			s.drained = true
 			if err := s.step(Drained{}); err != nil {
+				return err
+			}
+			continue
+		}
+		if s.rnd.IntN(1000) < s.crash {
+			if err := s.crashNow(); err != nil {
 				return err
 			}
 			continue
@@ -130,6 +139,9 @@ func (s *sim) step(ev Event) error {
 	if f, ok := ev.(BundleFailed); ok {
 		delete(s.running, f.Bundle)
 	}
+	if e, ok := ev.(EpochDurable); ok {
+		s.disk.acknowledge(e.Epoch)
+	}
 	before := make([]int64, len(s.c.stages))
 	for i := range s.c.stages {
 		before[i] = s.c.stages[i].outputWM
@@ -170,6 +182,9 @@ func (s *sim) act(a Action, fin BundleFinished) error {
 		if err := s.checkDrained(a); err != nil {
 			return err
 		}
+		if err := s.checkStable(a); err != nil {
+			return err
+		}
 		s.running[a.Bundle] = a
 		s.pending = append(s.pending, s.outcome(a))
 	case Commit:
@@ -184,6 +199,7 @@ func (s *sim) act(a Action, fin BundleFinished) error {
 		}
 		for _, b := range r.Blocks {
 			s.got[r.Stage] = append(s.got[r.Stage], s.values(r.Stage, b)...)
+			s.disk.applied(s.plan, r, len(s.values(r.Stage, b)))
 		}
 		// Residuals come back as blocks of their own.
 		for _, res := range fin.Residuals {
@@ -211,12 +227,23 @@ func (s *sim) act(a Action, fin BundleFinished) error {
 	case WriteEpoch:
 		s.pending = append(s.pending, EpochDurable{Epoch: a.Epoch})
 		s.durable = append(s.durable, a.Epoch)
+		if s.c.cfg.Recoverable {
+			if err := s.disk.write(s, a.Epoch); err != nil {
+				return err
+			}
+		}
 	case Finalize:
+		if s.c.cfg.Recoverable && !s.disk.has(a.Bundle) {
+			return fmt.Errorf("%v is finalized before it is durable", a.Bundle)
+		}
 		s.finalized = append(s.finalized, a.Bundle)
 	case WakeAt:
 		s.wake = a.At
 	case Finish:
 		s.ended, s.result = true, a.Err
+		if s.c.cfg.Recoverable && a.Err == nil {
+			return s.disk.complete(s)
+		}
 	}
 	return nil
 }
