@@ -34,6 +34,7 @@ lint: ## gofmt, go vet and staticcheck, with and without RocksDB.
 test: deps lint ## Everything that must pass before a change goes in.
 	CGO_ENABLED=0 go build ./...
 	go test -race ./...
+	go test -run 'TestCosts' ./runner/engine
 	go test -race -tags rocksdb $$(tools/tagged.sh rocksdb)
 	$(MAKE) conformance-short
 	$(MAKE) crash-short

@@ -74,6 +74,8 @@ func (engine4ever) Run(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
+func (engine4ever) Outlives() bool { return false }
+
 func (engine4ever) Drain() {}
 
 func (engine4ever) Metrics() (attempted, committed []*pipepb.MonitoringInfo) { return nil, nil }

@@ -1,0 +1,109 @@
+package kafkaio
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/apache/beam/sdks/v2/go/pkg/beam"
+)
+
+// readConfig is what Read's options set. It travels in the pipeline.
+type readConfig struct {
+	Cluster  Cluster
+	Topics   []string
+	From     Position
+	Until    *Position
+	Isolated bool
+	// OutOfRange is what to do about offsets that are gone: fail, earliest, latest.
+	OutOfRange string
+	// Discover is how often to look for new partitions, Group who is told of offsets.
+	Discover time.Duration
+	Group    string
+	// Clock is record or processing.
+	Clock     string
+	Disorder  time.Duration
+	IdleAfter time.Duration
+}
+
+// ReadOption is an option of Read.
+type ReadOption func(*readConfig)
+
+// Topics says which topics to read: one at least.
+func Topics(names ...string) ReadOption {
+	return func(c *readConfig) { c.Topics = append(c.Topics, names...) }
+}
+
+// From says where to begin in partitions that are there when the job begins; others are
+// read from their first record. The default is Earliest.
+func From(p Position) ReadOption { return func(c *readConfig) { c.From = p } }
+
+// Until makes the collection bounded: it ends there. Partitions that appear later are
+// not read.
+func Until(p Position) ReadOption { return func(c *readConfig) { c.Until = &p } }
+
+// ReadCommitted leaves out records of transactions that are not committed.
+func ReadCommitted() ReadOption { return func(c *readConfig) { c.Isolated = true } }
+
+// IfOutOfRange says where to go on when the next offset is gone, by retention say:
+// Earliest or Latest. The default is to fail.
+func IfOutOfRange(p Position) ReadOption { return func(c *readConfig) { c.OutOfRange = p.Kind } }
+
+// DiscoverEvery is how often to look for new partitions. The default is a minute.
+func DiscoverEvery(d time.Duration) ReadOption { return func(c *readConfig) { c.Discover = d } }
+
+// TellGroup commits offsets to a consumer group once they are durable, for tools that
+// show how far behind it is. Nothing is ever read from there, unless From says so.
+func TellGroup(group string) ReadOption { return func(c *readConfig) { c.Group = group } }
+
+// RecordTime takes elements' timestamps from the records', and expects records to be out
+// of order by no more than disorder. It is the default, without disorder.
+func RecordTime(disorder time.Duration) ReadOption {
+	return func(c *readConfig) { c.Clock, c.Disorder = "record", disorder }
+}
+
+// ProcessingTime takes elements' timestamps from the clock.
+func ProcessingTime() ReadOption { return func(c *readConfig) { c.Clock = "processing" } }
+
+// IdleAfter lets the watermark go on with the clock in partitions that have had no record
+// for so long. Without it, a partition without records holds the watermark for ever.
+func IdleAfter(d time.Duration) ReadOption { return func(c *readConfig) { c.IdleAfter = d } }
+
+func (c *readConfig) check() error {
+	if err := c.Cluster.check(); err != nil {
+		return err
+	}
+	if len(c.Topics) == 0 {
+		return errors.New("kafkaio: no topics to read: use Topics")
+	}
+	switch c.OutOfRange {
+	case "", "earliest", "latest":
+	default:
+		return fmt.Errorf("kafkaio: IfOutOfRange(%s): it must be Earliest or Latest", c.OutOfRange)
+	}
+	return nil
+}
+
+// Read reads topics as a collection of Records. It panics if its options contradict each
+// other, as Beam's transforms do while a pipeline is built.
+func Read(s beam.Scope, c Cluster, opts ...ReadOption) beam.PCollection {
+	s = s.Scope("kafkaio.Read")
+	conf := readConfig{Cluster: c, From: Earliest(), Discover: time.Minute, Clock: "record"}
+	for _, o := range opts {
+		o(&conf)
+	}
+	if err := conf.check(); err != nil {
+		panic(err)
+	}
+	if conf.Until != nil {
+		parts := beam.Reshuffle(s, beam.ParDo(s, &listPartitions{Conf: conf}, beam.Impulse(s)))
+		return beam.ParDo(s, &readBounded{reader{Conf: conf}}, parts)
+	}
+	found := beam.ParDo(s, &watch{Conf: conf}, beam.Impulse(s))
+	parts := beam.ParDo(s, newFirstSight(conf), found)
+	records, positions := beam.ParDo2(s, &readUnbounded{reader{Conf: conf}}, parts)
+	if conf.Group != "" {
+		beam.ParDo0(s, newTellGroup(conf), positions)
+	}
+	return records
+}

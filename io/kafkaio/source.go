@@ -1,0 +1,200 @@
+package kafkaio
+
+import (
+	"context"
+	"errors"
+	"math"
+	"time"
+
+	"github.com/apache/beam/sdks/v2/go/pkg/beam"
+	"github.com/apache/beam/sdks/v2/go/pkg/beam/core/graph/mtime"
+	"github.com/apache/beam/sdks/v2/go/pkg/beam/core/sdf"
+	"github.com/apache/beam/sdks/v2/go/pkg/beam/io/rtrackers/offsetrange"
+	"github.com/apache/beam/sdks/v2/go/pkg/beam/register"
+	"github.com/twmb/franz-go/pkg/kadm"
+)
+
+func init() {
+	register.DoFn6x2[context.Context, *watermark, *sdf.LockRTracker, Partition, func(beam.EventTime, Record), func(string, int64), sdf.ProcessContinuation, error](&readUnbounded{})
+	register.DoFn4x1[context.Context, *sdf.LockRTracker, Partition, func(beam.EventTime, Record), error](&readBounded{})
+	register.Emitter2[beam.EventTime, Record]()
+	register.Emitter2[string, int64]()
+}
+
+const (
+	// turnRecords and turnTime end a turn at a partition: what a bundle has read is seen
+	// by others when it has ended.
+	turnRecords = 20_000
+	turnTime    = 500 * time.Millisecond
+	// pollTime is how long a turn waits for records, restTime how long it is until the
+	// next one if there are none.
+	pollTime = 100 * time.Millisecond
+	restTime = 20 * time.Millisecond
+)
+
+// reader is what both kinds of reading have in common. A restriction is a range of
+// offsets.
+type reader struct{ Conf readConfig }
+
+func (*reader) CreateInitialRestriction(p Partition) offsetrange.Restriction {
+	return offsetrange.Restriction{Start: p.Start, End: p.Stop}
+}
+
+func (*reader) SplitRestriction(_ Partition, r offsetrange.Restriction) []offsetrange.Restriction {
+	return []offsetrange.Restriction{r}
+}
+
+// RestrictionSize is the number of offsets, where there is an end.
+func (*reader) RestrictionSize(_ Partition, r offsetrange.Restriction) float64 {
+	if r.End == math.MaxInt64 {
+		return 1
+	}
+	return r.Size()
+}
+
+func (*reader) CreateTracker(r offsetrange.Restriction) *sdf.LockRTracker {
+	return sdf.NewLockRTracker(offsetrange.NewTracker(r))
+}
+
+// turn is one call's way through a partition.
+type turn struct {
+	next    int64 // the offset to read next
+	records int
+	// over says that the restriction, or what is left of it, is done.
+	over bool
+}
+
+// read claims and emits records from an offset on until the turn ends.
+func (f *reader) read(ctx context.Context, rt *sdf.LockRTracker, p Partition, from int64, emit func(ts int64, r Record)) (turn, error) {
+	t := turn{next: from}
+	fd, err := takeFeed(&f.Conf.Cluster, p.Topic, p.Number, t.next, f.Conf.Isolated)
+	if err != nil {
+		return t, err
+	}
+	for began := time.Now(); t.records < turnRecords && time.Since(began) < turnTime; {
+		records, err := fd.poll(ctx, pollTime)
+		if err != nil {
+			fd.cl.Close()
+			if errors.Is(err, errOutOfRange) && f.Conf.OutOfRange != "" {
+				return f.skip(ctx, rt, p, t)
+			}
+			return t, err
+		}
+		if len(records) == 0 {
+			break
+		}
+		for _, rec := range records {
+			if rec.Offset < t.next {
+				continue // what a compressed batch has in front of the offset asked for
+			}
+			if !rt.TryClaim(rec.Offset) {
+				t.over = true
+				fd.put(t.next)
+				return t, nil
+			}
+			t.next = rec.Offset + 1
+			if rec.Attrs.IsControl() {
+				continue
+			}
+			ts := rec.Timestamp.UnixMilli()
+			if f.Conf.Clock == "processing" {
+				ts = time.Now().UnixMilli()
+			}
+			emit(ts, fromKafka(rec))
+			t.records++
+		}
+		fd.have = nil
+	}
+	fd.put(t.next)
+	return t, nil
+}
+
+// skip goes on where the user wants to when the next offset is gone.
+func (f *reader) skip(ctx context.Context, rt *sdf.LockRTracker, p Partition, t turn) (turn, error) {
+	cl, err := f.Conf.Cluster.client()
+	if err != nil {
+		return t, err
+	}
+	at, err := Position{Kind: f.Conf.OutOfRange}.resolve(ctx, kadm.NewClient(cl), p.Topic, []int32{p.Number})
+	if err != nil {
+		return t, err
+	}
+	to := at[p.Number]
+	if to <= t.next {
+		// It is ahead of the partition's end: wait for what will come.
+		return t, nil
+	}
+	// Claims all up to there: nothing of it will be read.
+	t.over = !rt.TryClaim(to - 1)
+	t.next = to
+	return t, nil
+}
+
+// readUnbounded reads partitions without an end. Its second output says how far it has
+// come: topic/partition, and the next offset.
+type readUnbounded struct{ reader }
+
+func (*readUnbounded) TruncateRestriction(rt *sdf.LockRTracker, _ Partition) offsetrange.Restriction {
+	r := rt.GetRestriction().(offsetrange.Restriction)
+	return offsetrange.Restriction{Start: r.Start, End: r.Start}
+}
+
+func (*readUnbounded) InitialWatermarkEstimatorState(beam.EventTime, offsetrange.Restriction, Partition) int64 {
+	return int64(mtime.MinTimestamp)
+}
+
+func (*readUnbounded) CreateWatermarkEstimator(ms int64) *watermark { return &watermark{millis: ms} }
+
+func (*readUnbounded) WatermarkEstimatorState(w *watermark) int64 { return w.now() }
+
+func (f *readUnbounded) ProcessElement(ctx context.Context, w *watermark, rt *sdf.LockRTracker, p Partition, emit func(beam.EventTime, Record), position func(string, int64)) (sdf.ProcessContinuation, error) {
+	newest := int64(math.MinInt64)
+	t, err := f.read(ctx, rt, p, rt.GetRestriction().(offsetrange.Restriction).Start, func(ts int64, r Record) {
+		emit(beam.EventTime(ts), r)
+		if ts > newest {
+			newest = ts
+			w.advance(ts - f.Conf.Disorder.Milliseconds())
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	switch {
+	case f.Conf.Clock == "processing":
+		w.advance(now.UnixMilli())
+	case t.records > 0:
+		sawRecord(f.key(p), now)
+	case f.Conf.IdleAfter > 0 && idleFor(f.key(p), now) >= f.Conf.IdleAfter:
+		w.advance(now.UnixMilli() - f.Conf.Disorder.Milliseconds() - f.Conf.IdleAfter.Milliseconds())
+	}
+	if t.records > 0 {
+		position(topicPartition(p), t.next)
+	}
+	switch {
+	case t.over:
+		return sdf.StopProcessing(), nil
+	case t.records == 0:
+		return sdf.ResumeProcessingIn(restTime), nil
+	}
+	return sdf.ResumeProcessingIn(0), nil
+}
+
+// readBounded reads partitions up to an offset.
+type readBounded struct{ reader }
+
+func (f *readBounded) ProcessElement(ctx context.Context, rt *sdf.LockRTracker, p Partition, emit func(beam.EventTime, Record)) error {
+	for next := rt.GetRestriction().(offsetrange.Restriction).Start; ; {
+		t, err := f.read(ctx, rt, p, next, func(ts int64, r Record) { emit(beam.EventTime(ts), r) })
+		if err != nil || t.over {
+			return err
+		}
+		next = t.next
+		// The end is an offset that need not be there: behind the last record, or of one
+		// that compaction took.
+		if end := rt.GetRestriction().(offsetrange.Restriction).End; t.next >= end {
+			rt.TryClaim(end)
+			return nil
+		}
+	}
+}
