@@ -170,9 +170,10 @@ def run_suite(suite, endpoint, args):
         '--timeout=%d' % args.timeout,
         '--timeout-method=signal',
         '--test-pipeline-options=--runner=PortableRunner --job_endpoint=%s'
-        ' --environment_type=LOOPBACK'
-        ' --experiments=disable_logging_submission_environment%s' %
-        (endpoint, ' --streaming' if suite.endswith('-streaming') else ''),
+        ' --environment_type=LOOPBACK --job_server_timeout=%d'
+        ' --experiments=disable_logging_submission_environment%s' % (
+            endpoint, 2 * args.timeout,
+            ' --streaming' if suite.endswith('-streaming') else ''),
         *SUITES[suite],
     ]
     if args.run:

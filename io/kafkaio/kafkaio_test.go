@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
+	"github.com/apache/beam/sdks/v2/go/pkg/beam/core/graph/window"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/options/jobopts"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/register"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/runners/prism"
@@ -241,6 +242,26 @@ func TestWrite(t *testing.T) {
 				t.Errorf("wrote %d records %v, want %d", len(got), got, len(want))
 			}
 		})
+	}
+}
+
+// TestWriteOfWindows: the numbers are the job's, whatever windows the records are in.
+func TestWriteOfWindows(t *testing.T) {
+	b := newBroker(t, 1, "in", "out")
+	var want []string
+	for i := range 300 {
+		b.produce(rec("in", 0, fmt.Sprintf("key%d", i%7), fmt.Sprintf("v%03d", i), int64(i)))
+		want = append(want, fmt.Sprintf("V%03d", i))
+	}
+	p, s := beam.NewPipelineWithRoot()
+	in := kafkaio.Read(s, b.cluster, kafkaio.Topics("in"), kafkaio.Until(kafkaio.Latest()))
+	windowed := beam.WindowInto(s, window.NewFixedWindows(10*time.Millisecond), beam.ParDo(s, upper, in))
+	kafkaio.Write(s, b.cluster, windowed, kafkaio.Topic("out"), kafkaio.ExactlyOnce("test"), kafkaio.Shards(2))
+	if _, err := beamrunner.Execute(t.Context(), p); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.all("out"); !slices.Equal(got, want) {
+		t.Errorf("wrote %d records %v, want %d", len(got), got, len(want))
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
+	"github.com/apache/beam/sdks/v2/go/pkg/beam/core/graph/window"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/core/state"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/register"
 	"github.com/google/uuid"
@@ -88,7 +89,9 @@ func Write(s beam.Scope, c Cluster, records beam.PCollection, opts ...WriteOptio
 		beam.ParDo0(s, &produce{Conf: conf}, records)
 		return
 	}
-	sharded := beam.ParDo(s, &shardRecords{Conf: conf}, records)
+	// State is by key and window, and goes with the window. The numbers of a shard are for
+	// all of the job.
+	sharded := beam.ParDo(s, &shardRecords{Conf: conf}, beam.WindowInto(s, window.NewGlobalWindows(), records))
 	numbered := beam.ParDo(s, newNumberRecords(conf), sharded)
 	beam.ParDo0(s, newTransact(conf), numbered)
 }

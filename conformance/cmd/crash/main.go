@@ -1,7 +1,10 @@
 // Crash kills a job with kill -9, again and again, starts it again each time, and checks
 // that its output is that of one run which nobody has killed.
 //
-//	crash [--kills 50] [--seed N] [--store pebble|rocksdb] [--server bin/summerbeam]
+//	crash [--kills 50] [--seed N] [--store pebble|rocksdb] [--server bin/summerbeam] [--kafka [--brokers host:port]]
+//
+// With --kafka the job reads a topic, counts by user and minute, and writes each count
+// once to another (kafka.go); the broker is a fake in the driver, or a real one.
 //
 // The job is in pipeline.go. It runs embedded, in a process of this same program, or with
 // --server on a server, of which that process is the worker; then one of the two is
@@ -29,14 +32,17 @@ import (
 func reflectType[T any]() reflect.Type { return reflect.TypeFor[T]() }
 
 var (
-	job   = flag.String("crash_job", "", "Directory for the output of the job, which this process is then; for the driver's own use.")
-	kills = flag.Int("kills", 50, "How often to kill the job.")
-	seed  = flag.Uint64("seed", uint64(time.Now().UnixNano()), "Seed of the times at which it is killed.")
-	store = flag.String("store", "pebble", "State store: pebble, or rocksdb in a program built with that tag.")
-	each  = flag.Int64("each", 0, "Elements in each of the source's four parts; 0: as many as the kills will take.")
-	rate  = flag.Int64("rate", 4000, "Elements a second in each part.")
-	serve = flag.String("server", "", "Program of the server to run the job on; empty: embedded.")
-	keep  = flag.Bool("keep", false, "Keep the directory.")
+	job     = flag.String("crash_job", "", "Directory for the output of the job, which this process is then; for the driver's own use.")
+	kills   = flag.Int("kills", 50, "How often to kill the job.")
+	seed    = flag.Uint64("seed", uint64(time.Now().UnixNano()), "Seed of the times at which it is killed.")
+	store   = flag.String("store", "pebble", "State store: pebble, or rocksdb in a program built with that tag.")
+	each    = flag.Int64("each", 0, "Elements in each of the source's four parts; 0: as many as the kills will take.")
+	rate    = flag.Int64("rate", 4000, "Elements a second in each part.")
+	serve   = flag.String("server", "", "Program of the server to run the job on; empty: embedded.")
+	kafka   = flag.Bool("kafka", false, "Run the job that reads from and writes to Kafka.")
+	brokers = flag.String("brokers", "", "A broker to use instead of a fake one; the driver makes topics there.")
+	topics  = flag.String("topics", "", "What the names of the topics begin with; for the driver's own use.")
+	keep    = flag.Bool("keep", false, "Keep the directory.")
 )
 
 func main() {
@@ -47,9 +53,12 @@ func main() {
 		*each = max(10_000, int64(*kills)**rate)
 	}
 	var err error
-	if *job != "" {
+	switch {
+	case *job != "" && *kafka:
+		err = runKafka(*brokers, *topics)
+	case *job != "":
 		err = runJob(*job, *each, *rate)
-	} else {
+	default:
 		err = drive()
 	}
 	if err != nil {
@@ -70,6 +79,13 @@ func drive() error {
 		defer os.RemoveAll(dir)
 	}
 	fmt.Printf("seed %d, store %s, %d elements\n", *seed, *store, parts**each)
+	var k *kafkaRun
+	if *kafka {
+		if k, err = newKafkaRun(*each); err != nil {
+			return err
+		}
+		defer k.close()
+	}
 	random := rand.New(rand.NewPCG(*seed, 1))
 	server := &process{}
 	defer server.kill()
@@ -80,7 +96,11 @@ func drive() error {
 		if killed < *kills {
 			until = 300*time.Millisecond + time.Duration(random.Int64N(int64(1200*time.Millisecond)))
 		}
-		r, err := runUntil(dir, until, server, random)
+		var complete func() (bool, error)
+		if k != nil && until == 0 {
+			complete = k.complete // the job has no end of its own
+		}
+		r, err := runUntil(dir, until, server, random, complete)
 		if err != nil {
 			return err
 		}
@@ -90,7 +110,7 @@ func drive() error {
 				first = append(first, r.first)
 			}
 		}
-		if !r.killed {
+		if !r.killed || r.complete {
 			break
 		}
 		killed++
@@ -105,6 +125,9 @@ func drive() error {
 			first[n/2], first[n-1], n)
 	}
 	fmt.Println()
+	if k != nil {
+		return k.check()
+	}
 	out, err := readRecords(filepath.Join(dir, "records"))
 	if err != nil {
 		return err
@@ -115,11 +138,13 @@ func drive() error {
 // life is one run of the job.
 type life struct {
 	killed, resumed bool
-	first           time.Duration
+	// complete says that it was stopped because its output is.
+	complete bool
+	first    time.Duration
 }
 
 // runUntil runs the job until it ends, or is killed when the time is over (0: never).
-func runUntil(dir string, until time.Duration, server *process, random *rand.Rand) (life, error) {
+func runUntil(dir string, until time.Duration, server *process, random *rand.Rand, complete func() (bool, error)) (life, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return life{}, err
@@ -136,6 +161,9 @@ func runUntil(dir string, until time.Duration, server *process, random *rand.Ran
 	data := filepath.Join(dir, "data")
 	args := []string{"--crash_job", dir, fmt.Sprintf("--each=%d", *each), fmt.Sprintf("--rate=%d", *rate),
 		"--runner=summerbeam", "--job_name=crash"}
+	if *kafka {
+		args = append(args, "--kafka", "--brokers="+*brokers, "--topics="+*topics)
+	}
 	if *serve == "" {
 		args = append(args, "--summerbeam_store="+*store, "--summerbeam_data_dir="+data)
 	} else {
@@ -156,6 +184,21 @@ func runUntil(dir string, until time.Duration, server *process, random *rand.Ran
 		timer = time.After(until)
 	}
 	var l life
+	for complete != nil && !l.complete {
+		select {
+		case err := <-ended:
+			return l, fmt.Errorf("the job has ended: %w", err)
+		case <-time.After(300 * time.Millisecond):
+		}
+		if l.complete, err = complete(); err != nil {
+			_ = cmd.Process.Kill()
+			<-ended
+			return l, err
+		}
+	}
+	if l.complete {
+		timer = time.After(0)
+	}
 	select {
 	case err = <-ended:
 	case <-timer:
