@@ -71,10 +71,19 @@ crash: build bin/crash ## A streaming job killed with kill -9 fifty times, on ea
 	bin/crash --store rocksdb
 	bin/crash --store rocksdb --server bin/summerbeam
 
+.PHONY: crash-kafka
+crash-kafka: bin/crash ## Kafka to Kafka, exactly once: the job is killed ten times, a real broker once.
+	tools/kafka/crash.sh
+
+.PHONY: demo-kafka
+demo-kafka: bin/crash ## Clicks from a Kafka topic, counted by user and minute, to another topic, with three kills in between.
+	tools/kafka/crash.sh --short
+
 .PHONY: crash-short
 crash-short: build bin/crash ## The same with a few kills.
 	bin/crash --store pebble --kills 5
 	bin/crash --store rocksdb --kills 5 --server bin/summerbeam
+	tools/kafka/crash.sh --short
 
 .PHONY: bin/crash
 bin/crash:

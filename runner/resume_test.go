@@ -163,3 +163,13 @@ func TestAnotherPipelineUnderTheSameName(t *testing.T) {
 		t.Errorf("a batch job: %v", err)
 	}
 }
+
+func TestASecondServerOnADataDirectory(t *testing.T) {
+	dir := t.TempDir()
+	_, stop := startServerIn(t, dir)
+	if _, err := Open(Config{Store: "pebble", DataDir: dir}); err == nil || !strings.Contains(err.Error(), "another server") {
+		t.Fatalf("got %v, want to hear of the other server", err)
+	}
+	stop()
+	startServerIn(t, dir)
+}

@@ -25,6 +25,7 @@ type Server struct {
 	fnapi *fnapi.Server
 	grpc  *grpc.Server
 
+	unlock func() error // of the data directory
 	// left are jobs of an earlier process.
 	left []tenant
 
@@ -40,13 +41,17 @@ func Open(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	unlock, err := lockDir(j.dir)
+	if err != nil {
+		return nil, errors.Join(err, j.close())
+	}
 	// An SDK sends its state requests one by one and waits for each answer. Many
 	// bundles together fill the stream: a count per key of 100,000 elements took 15 s with
 	// four of them, and 4 s with 64.
 	if c := &j.cfg.Engine.Core; c.StateSlots == 0 {
 		c.StateSlots, c.StateShards = remoteStateSlots, remoteStateSlots
 	}
-	s := &Server{jobs: j, left: j.tenants()}
+	s := &Server{jobs: j, left: j.tenants(), unlock: unlock}
 	var keep []string
 	for _, t := range s.left {
 		keep = append(keep, t.id)
@@ -63,7 +68,7 @@ func Open(cfg Config) (*Server, error) {
 		PipelineOptions: described(),
 	})
 	if err != nil {
-		return nil, errors.Join(err, j.close())
+		return nil, errors.Join(err, unlock(), j.close())
 	}
 	s.grpc = grpc.NewServer(fnapi.ServerOptions()...)
 	s.job.Register(s.grpc)
@@ -104,7 +109,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	defer cancel()
 	err = errors.Join(err, s.job.Close(stop), s.fnapi.Close())
 	s.grpc.Stop()
-	return errors.Join(err, s.jobs.close())
+	return errors.Join(err, s.unlock(), s.jobs.close())
 }
 
 // artifacts leads the workers' artifact requests to the job service, which is made
