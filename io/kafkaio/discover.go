@@ -45,7 +45,11 @@ func init() {
 
 // partitions lists a topic's partitions, in order.
 func partitions(ctx context.Context, adm *kadm.Client, topic string) ([]int32, error) {
-	details, err := adm.ListTopics(ctx, topic)
+	var details kadm.TopicDetails
+	err := patiently(ctx, "topic "+topic, func() (err error) {
+		details, err = adm.ListTopics(ctx, topic)
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("kafkaio: topic %s: %w", topic, err)
 	}

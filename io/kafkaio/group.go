@@ -51,7 +51,11 @@ func (f *tellGroup) FinishBundle(ctx context.Context) error {
 		return err
 	}
 	adm := kadm.NewClient(cl)
-	old, err := adm.FetchOffsets(ctx, f.Conf.Group)
+	var old kadm.OffsetResponses
+	err = patiently(ctx, "group "+f.Conf.Group, func() (err error) {
+		old, err = adm.FetchOffsets(ctx, f.Conf.Group)
+		return err
+	})
 	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
 		return fmt.Errorf("kafkaio: group %s: %w", f.Conf.Group, err)
 	}
@@ -72,7 +76,8 @@ func (f *tellGroup) FinishBundle(ctx context.Context) error {
 	if len(offsets) == 0 {
 		return nil
 	}
-	if err := adm.CommitAllOffsets(ctx, f.Conf.Group, offsets); err != nil {
+	err = patiently(ctx, "group "+f.Conf.Group, func() error { return adm.CommitAllOffsets(ctx, f.Conf.Group, offsets) })
+	if err != nil {
 		return fmt.Errorf("kafkaio: group %s: %w", f.Conf.Group, err)
 	}
 	return nil

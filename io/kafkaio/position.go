@@ -29,7 +29,15 @@ func AtTime(t time.Time) Position     { return Position{Kind: "time", Millis: t.
 func Committed(group string) Position { return Position{Kind: "group", Group: group} }
 
 // resolve finds the offsets of a topic's partitions.
-func (p Position) resolve(ctx context.Context, adm *kadm.Client, topic string, partitions []int32) (map[int32]int64, error) {
+func (p Position) resolve(ctx context.Context, adm *kadm.Client, topic string, partitions []int32) (out map[int32]int64, err error) {
+	err = patiently(ctx, "offsets of topic "+topic, func() (err error) {
+		out, err = p.ask(ctx, adm, topic, partitions)
+		return err
+	})
+	return out, err
+}
+
+func (p Position) ask(ctx context.Context, adm *kadm.Client, topic string, partitions []int32) (map[int32]int64, error) {
 	out := make(map[int32]int64, len(partitions))
 	if p.Kind == "offset" {
 		for _, n := range partitions {

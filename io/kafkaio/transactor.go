@@ -55,7 +55,7 @@ func takeTransactor(ctx context.Context, conf *writeConfig, shard, writer string
 		return nil, fmt.Errorf("kafkaio: %w", err)
 	}
 	t = &transactor{key: key, cl: cl, markers: conf.Markers}
-	if err := t.begin(ctx, conf); err != nil {
+	if err := patiently(ctx, "writer "+key.id(), func() error { return t.begin(ctx, conf) }); err != nil {
 		cl.Close()
 		return nil, fmt.Errorf("kafkaio: writer %s: %w", key.id(), err)
 	}
