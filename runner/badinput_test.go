@@ -104,6 +104,7 @@ func TestMain(m *testing.M) {
 type testServer struct {
 	t        *testing.T
 	endpoint string
+	conn     *grpc.ClientConn
 	client   jobpb.JobServiceClient
 	server   *Server
 }
@@ -140,7 +141,7 @@ func startServerIn(t *testing.T, dir string) (_ *testServer, stop func()) {
 		}
 	})
 	t.Cleanup(stop)
-	return &testServer{t: t, endpoint: l.Addr().String(), client: jobpb.NewJobServiceClient(cc), server: s}, stop
+	return &testServer{t: t, endpoint: l.Addr().String(), conn: cc, client: jobpb.NewJobServiceClient(cc), server: s}, stop
 }
 
 // processes is an environment whose workers are processes of this test's binary.

@@ -173,3 +173,63 @@ func TestASecondServerOnADataDirectory(t *testing.T) {
 	stop()
 	startServerIn(t, dir)
 }
+
+// TestASavepointGoesOnElsewhere: of a job that runs on, and is stopped later; another data
+// directory goes on from the savepoint, with what was counted by then.
+func TestASavepointGoesOnElsewhere(t *testing.T) {
+	dir, file := t.TempDir(), filepath.Join(t.TempDir(), "count")
+	first, stop := startServerIn(t, dir)
+	resp, err := first.client.Prepare(t.Context(), &jobpb.PrepareJobRequest{JobName: "saved", Pipeline: marshal(t, processes(t), ticking(file, 1500))})
+	if err == nil {
+		_, err = first.client.Run(t.Context(), &jobpb.RunJobRequest{PreparationId: resp.GetPreparationId()})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for count(t, file) < 300 {
+		time.Sleep(10 * time.Millisecond)
+	}
+	saved := filepath.Join(t.TempDir(), "savepoint")
+	if err := AskSavepoint(t.Context(), first.conn, "saved", saved); err != nil {
+		t.Fatal(err)
+	}
+	at := count(t, file)
+	for count(t, file) < at+200 {
+		time.Sleep(10 * time.Millisecond)
+	}
+	stop()
+	other := t.TempDir()
+	if name, err := Restore(saved, other); err != nil || name != "saved" {
+		t.Fatalf("restored %q, %v", name, err)
+	}
+	if _, err := Restore(saved, other); err == nil || !strings.Contains(err.Error(), "already") {
+		t.Errorf("got %v, want to hear that the job is there", err)
+	}
+	if err := os.WriteFile(file, []byte("0"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	second, _ := startServerIn(t, other)
+	lowest := int64(math.MaxInt64)
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
+		if n := count(t, file); n > 0 {
+			lowest = min(lowest, n)
+		}
+		st, err := second.client.GetState(t.Context(), &jobpb.GetJobStateRequest{JobId: resp.GetPreparationId()})
+		if err == nil && st.GetState() == jobpb.JobState_DONE {
+			break
+		}
+		if err == nil && st.GetState() == jobpb.JobState_FAILED || time.Now().After(deadline) {
+			t.Fatalf("the job is %v (%v) after %d elements", st, err, count(t, file))
+		}
+	}
+	if n := count(t, file); n != 1500 {
+		t.Errorf("counted %d, want 1500", n)
+	}
+	if lowest < 200 || lowest > at+100 {
+		t.Errorf("it went on from %d, want from about %d", lowest, at)
+	}
+	// A batch job has nothing to save.
+	if err := AskSavepoint(t.Context(), second.conn, "nobody", filepath.Join(t.TempDir(), "x")); err == nil {
+		t.Error("a savepoint of a job that is not there")
+	}
+}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -60,7 +59,7 @@ func Open(cfg Config) (*Server, error) {
 	j.workers = s.fnapi
 	s.job, err = job.NewServer(job.Options{
 		Engine:   j,
-		Dir:      filepath.Join(j.dir, "artifacts"),
+		Dir:      j.artifactsDir(),
 		Endpoint: s.address,
 		Log:      j.cfg.Log,
 
@@ -73,6 +72,7 @@ func Open(cfg Config) (*Server, error) {
 	s.grpc = grpc.NewServer(fnapi.ServerOptions()...)
 	s.job.Register(s.grpc)
 	s.fnapi.Register(s.grpc)
+	s.grpc.RegisterService(&controlDesc, s)
 	return s, nil
 }
 

@@ -3,11 +3,13 @@ package main
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"text/tabwriter"
 	"time"
 
 	jobpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/jobmanagement_v1"
+	"github.com/summerbeam/summerbeam/runner"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
@@ -22,6 +24,13 @@ type client struct {
 
 // call calls f with a client of the server's job service.
 func (c *client) call(ctx context.Context, f func(context.Context, jobpb.JobServiceClient) error) error {
+	return c.connect(ctx, func(ctx context.Context, cc grpc.ClientConnInterface) error {
+		return f(ctx, jobpb.NewJobServiceClient(cc))
+	})
+}
+
+// connect calls f with a connection to the server.
+func (c *client) connect(ctx context.Context, f func(context.Context, grpc.ClientConnInterface) error) error {
 	conn, err := grpc.NewClient(c.Endpoint, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		return fmt.Errorf("endpoint %q: %w", c.Endpoint, err)
@@ -29,7 +38,7 @@ func (c *client) call(ctx context.Context, f func(context.Context, jobpb.JobServ
 	defer conn.Close()
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
-	err = f(ctx, jobpb.NewJobServiceClient(conn))
+	err = f(ctx, conn)
 	switch s := status.Convert(err); s.Code() {
 	case codes.OK:
 		return nil
@@ -93,6 +102,43 @@ func (c *drainCmd) Run(ctx context.Context, s streams) error {
 		fmt.Fprintf(s.out, "%s %s\n", c.Job, resp.GetState())
 		return nil
 	})
+}
+
+type savepointCmd struct {
+	client
+	Job string `arg:"" help:"Id or name of the job, as summerbeam jobs prints them."`
+	Dir string `arg:"" help:"Directory to make, on the server's machine."`
+}
+
+// Run asks for a savepoint and waits for it.
+func (c *savepointCmd) Run(ctx context.Context, s streams) error {
+	dir, err := filepath.Abs(c.Dir)
+	if err != nil {
+		return err
+	}
+	c.Timeout = max(c.Timeout, 10*time.Minute) // a copy to another disk takes its time
+	return c.connect(ctx, func(ctx context.Context, cc grpc.ClientConnInterface) error {
+		if err := runner.AskSavepoint(ctx, cc, c.Job, dir); err != nil {
+			return err
+		}
+		fmt.Fprintf(s.out, "savepoint of %s in %s\n", c.Job, dir)
+		return nil
+	})
+}
+
+type restoreCmd struct {
+	Dir     string `arg:"" help:"Directory of the savepoint."`
+	DataDir string `name:"data-dir" required:"" help:"Data directory of the server to be, or of the program whose job it is."`
+}
+
+// Run copies the savepoint. No server may run on the data directory.
+func (c *restoreCmd) Run(s streams) error {
+	name, err := runner.Restore(c.Dir, c.DataDir)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(s.out, "job %s is in %s: start a server there, or the job's program\n", name, c.DataDir)
+	return nil
 }
 
 // printable keeps a job's name, which anybody may have chosen, from moving the

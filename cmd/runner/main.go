@@ -15,11 +15,13 @@ import (
 )
 
 type cli struct {
-	Serve   serveCmd   `cmd:"" help:"Serve Beam's Job API: SDKs submit pipelines here, and their workers connect here."`
-	Jobs    jobsCmd    `cmd:"" help:"List the jobs of a running server."`
-	Cancel  cancelCmd  `cmd:"" help:"Cancel a job of a running server."`
-	Drain   drainCmd   `cmd:"" help:"Let a job of a running server read no more and end with what it has."`
-	Version versionCmd `cmd:"" help:"Print the version."`
+	Serve     serveCmd     `cmd:"" help:"Serve Beam's Job API: SDKs submit pipelines here, and their workers connect here."`
+	Jobs      jobsCmd      `cmd:"" help:"List the jobs of a running server."`
+	Cancel    cancelCmd    `cmd:"" help:"Cancel a job of a running server."`
+	Drain     drainCmd     `cmd:"" help:"Let a job of a running server read no more and end with what it has."`
+	Savepoint savepointCmd `cmd:"" help:"Copy what a running job could go on from to a directory of the server's."`
+	Restore   restoreCmd   `cmd:"" help:"Put a savepoint into a data directory, for the next server there to go on with."`
+	Version   versionCmd   `cmd:"" help:"Print the version."`
 }
 
 // streams are what commands write to.

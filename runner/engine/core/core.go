@@ -21,6 +21,10 @@ type Config struct {
 	// Attempts is how often a bundle may fail by its own fault before the job does
 	// (default 3), WorkerLosses how often by a lost worker (default 10).
 	Attempts, WorkerLosses int
+	// RetryAfter is how long a bundle that failed by its own fault waits for its second
+	// attempt (default 100 ms), and twice as long for each further one: what it has
+	// asked in vain is perhaps back by then.
+	RetryAfter time.Duration
 	// SplitAfter is how long a bundle runs before it may be split (default 100 ms).
 	SplitAfter time.Duration
 	// CheckpointAfter is how long a bundle of an unbounded splittable stage runs
@@ -71,6 +75,9 @@ func (c Config) withDefaults() Config {
 	def(&c.Attempts, 3)
 	def(&c.WorkerLosses, 10)
 	def64(&c.EpochBytes, 32<<20)
+	if c.RetryAfter <= 0 {
+		c.RetryAfter = 100 * time.Millisecond
+	}
 	if c.SplitAfter <= 0 {
 		c.SplitAfter = 100 * time.Millisecond
 	}
@@ -284,6 +291,7 @@ func (c *Core) advance() {
 	}
 	for i := range c.stages {
 		c.stages[i].inbox.wake(c.now)
+		c.stages[i].inbox.wakeResting(c.now)
 	}
 	if c.stopping {
 		if c.idle() && !c.epoch.writing {
@@ -293,7 +301,7 @@ func (c *Core) advance() {
 	}
 	for {
 		c.schedule()
-		if !c.idle() || c.waitsForEpoch() || !c.nextTestEvent() {
+		if !c.idle() || c.waitsForEpoch() || c.rests() || !c.nextTestEvent() {
 			break
 		}
 	}
@@ -304,6 +312,16 @@ func (c *Core) advance() {
 	}
 	c.maybeWriteEpoch(c.done())
 	c.wakeUp()
+}
+
+// rests says that a failed bundle waits for its next attempt.
+func (c *Core) rests() bool {
+	for i := range c.stages {
+		if len(c.stages[i].inbox.resting) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // idle says that nothing runs.
@@ -357,6 +375,9 @@ func (c *Core) wakeUp() {
 	for i := range c.stages {
 		if d := c.stages[i].inbox.delayed; len(d) > 0 {
 			sooner(d[0].at)
+		}
+		for _, r := range c.stages[i].inbox.resting {
+			sooner(r.at)
 		}
 	}
 	if p := c.nextProcessing(); p != MaxTime && !c.virtual {
@@ -457,7 +478,7 @@ func (c *Core) startBundles(s *stage) {
 		i := s.next % n
 		sh := &s.inbox.shards[i]
 		exclusive := s.exclusive()
-		if !(s.inbox.pending(i) || sh.timers.due(s.eventWM, now)) || (exclusive && sh.running > 0) {
+		if !(s.inbox.pending(i) || sh.timers.due(s.eventWM, now)) || (exclusive && sh.running+sh.resting > 0) {
 			s.next = i + 1
 			tried++
 			continue
@@ -583,7 +604,11 @@ func (c *Core) bundleFailed(ev BundleFailed) {
 		c.stop(fmt.Errorf("stage %s: %w", s.plan.ID, err))
 		return
 	}
-	s.inbox.untake(b.shard, cl)
+	if ev.WorkerLost {
+		s.inbox.untake(b.shard, cl)
+	} else {
+		s.inbox.rest(c.now+c.cfg.RetryAfter<<(cl.failed-1), b.shard, cl)
+	}
 	c.do(Retried{Bundle: b.id, Stage: b.stage, Attempt: cl.failed + cl.lost, Err: ev.Err})
 }
 

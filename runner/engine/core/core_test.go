@@ -160,11 +160,15 @@ func TestABundleThatKeepsFailingFailsTheJob(t *testing.T) {
 	if r, ok := acts[0].(Retried); !ok || r.Attempt != 1 {
 		t.Fatalf("first failure: got %#v, want Retried", acts[0])
 	}
-	run = acts[1].(RunBundle)
+	w := of[WakeAt](acts)
+	if len(w) != 1 || w[0].At < 100*time.Millisecond || len(of[RunBundle](acts)) > 0 {
+		t.Fatalf("got %#v, want it to wait before the next attempt", acts)
+	}
+	run = of[RunBundle](c.Step(w[0].At, Tick{}))[0]
 	if run.Attempt != 2 {
 		t.Errorf("attempt %d, want 2", run.Attempt)
 	}
-	acts = c.Step(2, BundleFailed{Bundle: run.Bundle, Err: cause})
+	acts = c.Step(w[0].At, BundleFailed{Bundle: run.Bundle, Err: cause})
 	f, ok := acts[len(acts)-1].(Finish)
 	if !ok || !errors.Is(f.Err, cause) {
 		t.Fatalf("got %#v, want Finish with the cause", acts)

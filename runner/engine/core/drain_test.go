@@ -106,7 +106,8 @@ func TestDrainAsksAtOnce(t *testing.T) {
 		t.Fatalf("got %+v, want a truncation of the rest", next)
 	}
 	// What it had done is done again, as it was.
-	again := of[RunBundle](c.Step(time.Second, BundleFailed{Bundle: run[0].Bundle}))
+	c.Step(time.Second, BundleFailed{Bundle: run[0].Bundle})
+	again := of[RunBundle](c.Step(2*time.Second, Tick{}))
 	if len(again) != 1 || again[0].Truncate || again[0].Blocks[0].Payload != "done" {
 		t.Errorf("got %+v, want the primary once more", again)
 	}

@@ -11,6 +11,9 @@ type inbox struct {
 	shards []shard
 	// delayed are residuals whose time has not come, in order of their time.
 	delayed []delayed
+	// resting are claims of failed bundles that wait for their next attempt, in order of
+	// their failures.
+	resting []resting
 	// holds has one entry for every block that is in or on its way to a bundle,
 	// rawHolds one for every block not grouped yet.
 	holds, rawHolds holds
@@ -35,8 +38,10 @@ type shard struct {
 	retry []claim
 	// waiting are blocks that wait for windows of side inputs.
 	waiting []waiter
-	// running counts bundles of this shard; grouping says GroupShard is under way.
+	// running counts bundles of this shard; grouping says GroupShard is under way;
+	// resting counts claims that wait for their next attempt.
 	running  int
+	resting  int
 	grouping bool
 	// timers are the user's, triggers those of the grouping.
 	timers, triggers Timers
@@ -49,6 +54,12 @@ type claim struct {
 	// attempts made so far that failed by the bundle's own fault, and those that
 	// a lost worker ended.
 	failed, lost int
+}
+
+type resting struct {
+	at    time.Duration
+	shard int
+	claim claim
 }
 
 type delayed struct {
@@ -138,6 +149,27 @@ func (in *inbox) wake(now time.Duration) {
 		n++
 	}
 	in.delayed = in.delayed[n:]
+}
+
+// rest keeps a failed bundle's claim until its next attempt.
+func (in *inbox) rest(at time.Duration, shard int, c claim) {
+	in.resting = append(in.resting, resting{at, shard, c})
+	in.shards[shard].resting++
+}
+
+// wakeResting puts claims back whose time has come.
+func (in *inbox) wakeResting(now time.Duration) {
+	left := in.resting[:0]
+	for _, r := range in.resting {
+		if r.at > now {
+			left = append(left, r)
+			continue
+		}
+		in.shards[r.shard].resting--
+		in.untake(r.shard, r.claim)
+	}
+	clear(in.resting[len(left):])
+	in.resting = left
 }
 
 // wakeAll moves all residuals.

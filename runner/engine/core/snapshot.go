@@ -131,6 +131,11 @@ func (c *Core) Snapshot() *Snapshot {
 				out.Ready = append(out.Ready, queuedBlock(&sh.waiting[k].Block))
 			}
 			list(&out.Ready, claims[[2]int{i, j}])
+			for k := range s.inbox.resting {
+				if r := &s.inbox.resting[k]; r.shard == j {
+					list(&out.Ready, r.claim.blocks)
+				}
+			}
 			for k := range sh.retry {
 				list(&out.Ready, sh.retry[k].blocks)
 			}
