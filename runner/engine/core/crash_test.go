@@ -19,6 +19,8 @@ var crashSeeds = flag.Int("crash-seeds", 2000, "number of seeds for the simulate
 type simDisk struct {
 	// written is the epoch on its way, durable the last one that is there.
 	written, durable *image
+	// before is the epoch before the durable one.
+	before           *image
 	crashes, resumed int
 	// seen is what the outside has been shown by stages with stable input, by stage and
 	// shard, in order; done is how much of it the job knows to be applied.
@@ -42,9 +44,15 @@ type image struct {
 // write cuts an epoch.
 func (d *simDisk) write(s *sim, epoch uint64) error {
 	if d.written != nil {
-		return errors.New("an epoch is cut while another is being written")
+		if s.leftOut != "acknowledgement" {
+			return errors.New("an epoch is cut while another is being written")
+		}
+		d.before, d.durable = d.durable, d.written
 	}
 	snap := s.c.Snapshot()
+	if s.leftOut == "claim" {
+		s.forgetClaims(snap)
+	}
 	im := &image{
 		epoch: epoch, blocks: map[int64]any{}, committed: maps.Clone(s.committed), side: map[[2]int][]int{},
 		done: maps.Clone(d.done), kept: maps.Clone(s.kept), dropped: maps.Clone(s.dropped),
@@ -52,6 +60,9 @@ func (d *simDisk) write(s *sim, epoch uint64) error {
 	var changed []int64
 	for i := range snap.Stages {
 		snap.Stages[i].Each(func(q *QueuedBlock) {
+			if s.leftOut == "hold" {
+				q.Hold = MaxTime
+			}
 			im.blocks[q.ID] = q.Payload
 			if d.durable == nil {
 				return
@@ -79,7 +90,23 @@ func (d *simDisk) write(s *sim, epoch uint64) error {
 
 func (d *simDisk) acknowledge(epoch uint64) {
 	if d.written != nil && d.written.epoch == epoch {
-		d.durable, d.written = d.written, nil
+		d.before, d.durable, d.written = d.durable, d.written, nil
+	}
+}
+
+// forgetClaims takes what bundles run on out of a snapshot.
+func (s *sim) forgetClaims(snap *Snapshot) {
+	claimed := map[int64]bool{}
+	for _, b := range s.c.bundles {
+		for _, blk := range b.claim.blocks {
+			claimed[int64(blk.ID)] = true
+		}
+	}
+	for i := range snap.Stages {
+		for j := range snap.Stages[i].Shards {
+			sh := &snap.Stages[i].Shards[j]
+			sh.Ready = slices.DeleteFunc(sh.Ready, func(q QueuedBlock) bool { return claimed[q.ID] })
+		}
 	}
 }
 
@@ -103,9 +130,14 @@ func (d *simDisk) complete(s *sim) error {
 func (s *sim) crashNow() error {
 	d := &s.disk
 	d.crashes++
-	if d.written != nil && s.chance(50) {
+	switch {
+	case s.leftOut == "sync":
+		// The disk has said that it is there, and it is not.
+		d.durable = d.before
+	case d.written != nil && s.chance(50):
 		d.durable = d.written
 	}
+	d.before = nil
 	d.written = nil
 	s.pending, s.wake = nil, -1
 	s.running, s.aborted, s.committed = map[BundleID]RunBundle{}, map[BundleID]bool{}, map[BundleID]bool{}
@@ -178,46 +210,86 @@ func (d *simDisk) applied(plan *graph.Plan, r RunBundle, n int) {
 	d.done[[2]int{r.Stage, r.Shard}] += n
 }
 
+// crashing is a job with everything in it, which crashes now and then.
+func crashing(seed uint64) (s *sim, hop int) {
+	plan := everything()
+	plan.Stages[1].Unbounded = seed%3 == 0
+	hop = link(plan, &graph.Stage{Kind: graph.SDK, Stateful: true, StableInput: true, Input: &graph.Input{Keyed: true}}, 2)
+	s = newSim(plan, Config{
+		Shards: 3, Slots: 1 + int(seed%5), BundleElements: 1 + int64(seed%17), EpochBytes: 20,
+		SplitAfter: 10 * time.Millisecond, CheckpointAfter: 10 * time.Millisecond, ForceSplits: seed%2 == 0,
+		StateSlots: int(seed % 4), StateShards: 5, Recoverable: true,
+	}, seed)
+	s.input = numbers(60)
+	s.fail, s.lose, s.residual, s.memory, s.crash = 20, 10, 60, 5, 1+int(seed%20)
+	return s, hop
+}
+
+// judge says what is wrong with a job that has run.
+func (s *sim) judge(hop int) error {
+	if s.result != nil {
+		return fmt.Errorf("job failed: %w", s.result)
+	}
+	once := numbers(60)
+	twice := sorted(append(numbers(60), numbers(60)...))
+	for stage, want := range [][]int{once, once, once, once, twice, twice, once} {
+		if got := sorted(s.got[stage]); !slices.Equal(got, want) {
+			return fmt.Errorf("stage %d applied %v, want %v", stage, got, want)
+		}
+	}
+	if got := sorted(s.side[[2]int{5, 0}]); !slices.Equal(got, once) {
+		return fmt.Errorf("side input holds %v", got)
+	}
+	var shown []int
+	for at, v := range s.disk.seen {
+		if at[0] == hop {
+			shown = append(shown, v...)
+		}
+	}
+	if got := sorted(shown); !slices.Equal(got, once) {
+		return fmt.Errorf("the outside was shown %v", got)
+	}
+	return nil
+}
+
+// TestWhatIsLeftOutIsFound: a driver that forgets one of the things that recovery
+// rests on is found out, by some seed among few.
+func TestWhatIsLeftOutIsFound(t *testing.T) {
+	const most = 200
+	for _, what := range []string{"sync", "hold", "residual", "claim", "finalizer", "acknowledgement"} {
+		found := uint64(0)
+		var why error
+		for seed := range uint64(most) {
+			s, hop := crashing(seed)
+			s.leftOut = what
+			if why = s.run(0); why == nil {
+				why = s.judge(hop)
+			}
+			if why != nil {
+				found = seed + 1
+				break
+			}
+		}
+		if found == 0 {
+			t.Errorf("%s left out: not found in %d seeds", what, most)
+			continue
+		}
+		t.Logf("%s left out: found by seed %d: %.120s", what, found, why.Error())
+	}
+}
+
 // TestCrashes kills the process between any two events, many times: what comes out is
 // what one run gives, and what was shown to the outside stays as it was.
 func TestCrashes(t *testing.T) {
 	crashes, resumed, steps := 0, 0, 0
 	for seed := range uint64(*crashSeeds) {
-		plan := everything()
-		plan.Stages[1].Unbounded = seed%3 == 0
-		hop := link(plan, &graph.Stage{Kind: graph.SDK, Stateful: true, StableInput: true, Input: &graph.Input{Keyed: true}}, 2)
-		s := newSim(plan, Config{
-			Shards: 3, Slots: 1 + int(seed%5), BundleElements: 1 + int64(seed%17), EpochBytes: 20,
-			SplitAfter: 10 * time.Millisecond, CheckpointAfter: 10 * time.Millisecond, ForceSplits: seed%2 == 0,
-			StateSlots: int(seed % 4), StateShards: 5, Recoverable: true,
-		}, seed)
-		s.input = numbers(60)
-		s.fail, s.lose, s.residual, s.memory, s.crash = 20, 10, 60, 5, 1+int(seed%20)
-		replay := fmt.Sprintf("seed %d (go test ./runner/engine/core -run TestCrashes -crash-seeds %d)", seed, seed+1)
-		if err := s.run(0); err != nil {
-			t.Fatalf("%s: %v", replay, err)
+		s, hop := crashing(seed)
+		err := s.run(0)
+		if err == nil {
+			err = s.judge(hop)
 		}
-		if s.result != nil {
-			t.Fatalf("%s: job failed: %v", replay, s.result)
-		}
-		once := numbers(60)
-		twice := sorted(append(numbers(60), numbers(60)...))
-		for stage, want := range [][]int{once, once, once, once, twice, twice, once} {
-			if got := sorted(s.got[stage]); !slices.Equal(got, want) {
-				t.Fatalf("%s: stage %d applied %v, want %v", replay, stage, got, want)
-			}
-		}
-		if got := sorted(s.side[[2]int{5, 0}]); !slices.Equal(got, once) {
-			t.Fatalf("%s: side input holds %v", replay, got)
-		}
-		var shown []int
-		for at, v := range s.disk.seen {
-			if at[0] == hop {
-				shown = append(shown, v...)
-			}
-		}
-		if got := sorted(shown); !slices.Equal(got, once) {
-			t.Fatalf("%s: the outside was shown %v", replay, got)
+		if err != nil {
+			t.Fatalf("seed %d (go test ./runner/engine/core -run TestCrashes -crash-seeds %d): %v", seed, seed+1, err)
 		}
 		crashes, resumed, steps = crashes+s.disk.crashes, resumed+s.disk.resumed, steps+s.steps
 	}

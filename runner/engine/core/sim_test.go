@@ -50,6 +50,10 @@ type sim struct {
 
 	disk  simDisk
 	crash int // chance of a crash before an event, in a thousand
+	// leftOut is what the driver forgets to do; see TestWhatIsLeftOutIsFound.
+	leftOut string
+	// early is an epoch of which the core hears while it is still being written.
+	early uint64
 }
 
 const simKeys = 7
@@ -142,6 +146,11 @@ func (s *sim) step(ev Event) error {
 	if e, ok := ev.(EpochDurable); ok {
 		s.disk.acknowledge(e.Epoch)
 	}
+	if _, ok := ev.(BundleFinished); ok && s.leftOut == "residual" {
+		forgetful := fin
+		forgetful.Residuals = nil
+		ev = forgetful
+	}
 	before := make([]int64, len(s.c.stages))
 	for i := range s.c.stages {
 		before[i] = s.c.stages[i].outputWM
@@ -152,6 +161,15 @@ func (s *sim) step(ev Event) error {
 		}
 		if err := s.act(a, fin); err != nil {
 			return err
+		}
+	}
+	for s.early != 0 {
+		epoch := s.early
+		s.early = 0
+		for _, a := range s.c.Step(s.now, EpochDurable{Epoch: epoch}) {
+			if err := s.act(a, fin); err != nil {
+				return err
+			}
 		}
 	}
 	delete(s.running, fin.Bundle)
@@ -191,6 +209,9 @@ func (s *sim) act(a Action, fin BundleFinished) error {
 		if s.committed[a.Bundle] {
 			return fmt.Errorf("%v committed twice", a.Bundle)
 		}
+		if fin.Finalize && s.leftOut == "finalizer" {
+			return s.act(Finalize{Bundle: a.Bundle}, fin)
+		}
 		s.committed[a.Bundle] = true
 		r := s.running[a.Bundle]
 		if r.Truncate {
@@ -226,6 +247,9 @@ func (s *sim) act(a Action, fin BundleFinished) error {
 		s.sealed[[2]int{a.Stage, a.SideInput}] = true
 	case WriteEpoch:
 		s.pending = append(s.pending, EpochDurable{Epoch: a.Epoch})
+		if s.leftOut == "acknowledgement" {
+			s.early = a.Epoch
+		}
 		s.durable = append(s.durable, a.Epoch)
 		if s.c.cfg.Recoverable {
 			if err := s.disk.write(s, a.Epoch); err != nil {
