@@ -210,7 +210,7 @@ func (s *sim) act(a Action, fin BundleFinished) error {
 			return fmt.Errorf("%v committed twice", a.Bundle)
 		}
 		if fin.Finalize && s.leftOut == "finalizer" {
-			return s.act(Finalize{Bundle: a.Bundle}, fin)
+			return s.act(Finalize(a), fin)
 		}
 		s.committed[a.Bundle] = true
 		r := s.running[a.Bundle]
