@@ -225,8 +225,10 @@ func TestASavepointGoesOnElsewhere(t *testing.T) {
 	if n := count(t, file); n != 1500 {
 		t.Errorf("counted %d, want 1500", n)
 	}
-	if lowest < 200 || lowest > at+100 {
-		t.Errorf("it went on from %d, want from about %d", lowest, at)
+	// What was counted by then is in an epoch when its bundle has ended, which takes a
+	// while on a busy machine. From the beginning it would be 1.
+	if lowest < 20 || lowest > at+100 {
+		t.Errorf("it went on from %d, want from what was durable when %d were counted", lowest, at)
 	}
 	// A batch job has nothing to save.
 	if err := AskSavepoint(t.Context(), second.conn, "nobody", filepath.Join(t.TempDir(), "x")); err == nil {
