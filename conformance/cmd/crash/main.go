@@ -49,8 +49,8 @@ func main() {
 	flag.Parse()
 	beam.Init()
 	if *each == 0 {
-		// About as long as it takes to kill it so often.
-		*each = max(10_000, int64(*kills)**rate)
+		// Longer than it can take to kill it so often.
+		*each = max(10_000, int64(*kills)**rate*3/2)
 	}
 	var err error
 	switch {
