@@ -21,7 +21,7 @@ const controlService = "summerbeam.v1.Control"
 
 // control is implemented by Server.
 type control interface {
-	makeSavepoint(ctx context.Context, job, dir string) error
+	Savepoint(job, dir string) error
 }
 
 var controlDesc = grpc.ServiceDesc{
@@ -29,7 +29,7 @@ var controlDesc = grpc.ServiceDesc{
 	HandlerType: (*control)(nil),
 	Methods: []grpc.MethodDesc{{
 		MethodName: "Savepoint",
-		Handler: func(srv any, ctx context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
+		Handler: func(srv any, _ context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
 			var req structpb.Struct
 			if err := decode(&req); err != nil {
 				return nil, err
@@ -38,7 +38,7 @@ var controlDesc = grpc.ServiceDesc{
 			if job == "" || dir == "" {
 				return nil, status.Error(codes.InvalidArgument, "which job, and to which directory?")
 			}
-			err := srv.(control).makeSavepoint(ctx, job, dir)
+			err := srv.(control).Savepoint(job, dir)
 			switch {
 			case errors.Is(err, engine.ErrNoSavepoint):
 				return nil, status.Error(codes.FailedPrecondition, err.Error())

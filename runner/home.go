@@ -21,7 +21,7 @@ import (
 )
 
 // A job that never ends by itself outlives its process, if there is a data directory:
-// it has a home there, jobs/NAME, with its store and a record of what it is.
+// it has a home there, jobs/name-NAME, with its store and a record of what it is.
 //
 // A job is known by its name. Who starts a pipeline under the name of a home goes on
 // from the last epoch in it, if the pipeline has the shape of the one that lived there:
@@ -90,7 +90,7 @@ func (j *jobs) openHome(info *engine.JobInfo, plan *graph.Plan, cfg *engine.Conf
 func (h *home) file() string  { return filepath.Join(h.dir, "job.json") }
 func (h *home) store() string { return filepath.Join(h.dir, "store") }
 
-// move writes down who lives here from now on, before anything else is in the home.
+// move writes down who lives here from now on, before the first epoch is written.
 func (h *home) move(job string, req *jobpb.PrepareJobRequest) error {
 	h.record.Job = job
 	data, err := json.MarshalIndent(h.record, "", "  ")

@@ -94,10 +94,10 @@ func described() []job.PipelineOption {
 	return out
 }
 
-// applyOptions sets what a pipeline's options say. SDKs wrap names as
-// "beam:option:<name>:v1"; Go puts those of the program's flags together under
+// givenOptions are a pipeline's options as they would stand on a command line. SDKs wrap
+// names as "beam:option:<name>:v1"; Go puts those of the program's flags together under
 // go_options.
-func applyOptions(c *engine.Config, opts *structpb.Struct) error {
+func givenOptions(opts *structpb.Struct) map[string]string {
 	given := map[string]string{}
 	collect := func(fields map[string]*structpb.Value) {
 		for k, v := range fields {
@@ -116,6 +116,12 @@ func applyOptions(c *engine.Config, opts *structpb.Struct) error {
 		unwrapped[name] = v
 	}
 	collect(unwrapped)
+	return given
+}
+
+// applyOptions sets what a pipeline's options say.
+func applyOptions(c *engine.Config, opts *structpb.Struct) error {
+	given := givenOptions(opts)
 	var errs []error
 	for _, o := range options {
 		if v, ok := given[o.name]; ok && v != "" {

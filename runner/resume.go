@@ -15,7 +15,6 @@ import (
 	jobpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/jobmanagement_v1"
 	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/structpb"
 )
 
 // A server goes on with the jobs in its data directory by itself, where it can start
@@ -97,7 +96,7 @@ func (s *Server) resume(ctx context.Context, all []tenant) {
 
 // startable says why the server can't start a job's workers, or nil.
 func startable(req *jobpb.PrepareJobRequest) error {
-	if strings.EqualFold(optionOf(req.GetPipelineOptions(), "environment_type"), "LOOPBACK") {
+	if strings.EqualFold(givenOptions(req.GetPipelineOptions())["environment_type"], "LOOPBACK") {
 		return errors.New("its worker is the program that submitted it (LOOPBACK): start that again, with the same job name")
 	}
 	for _, e := range req.GetPipeline().GetComponents().GetEnvironments() {
@@ -108,21 +107,6 @@ func startable(req *jobpb.PrepareJobRequest) error {
 		}
 	}
 	return nil
-}
-
-// optionOf finds an option by its name, however the SDK has wrapped it.
-func optionOf(opts *structpb.Struct, name string) string {
-	for k, v := range opts.GetFields() {
-		if k == "beam:option:go_options:v1" {
-			if s := v.GetStructValue().GetFields()["options"].GetStructValue().GetFields()[name].GetStringValue(); s != "" {
-				return s
-			}
-		}
-		if k == name || k == "beam:option:"+name+":v1" {
-			return v.GetStringValue()
-		}
-	}
-	return ""
 }
 
 // awaitPools waits until the worker pools of a pipeline can be reached.

@@ -152,13 +152,20 @@ func (j *jobs) Prepare(info *engine.JobInfo, p *pipepb.Pipeline) (job.Execution,
 		if err != nil {
 			return nil, fmt.Errorf("job %s: its store: %w", info.ID, err)
 		}
+		if lives != nil {
+			// Behind the store's lock: who is refused must not write in another's home.
+			req := &jobpb.PrepareJobRequest{Pipeline: p, PipelineOptions: info.Options, JobName: info.Name}
+			if err := lives.move(info.ID, req); err != nil {
+				return nil, errors.Join(fmt.Errorf("job %s: its record: %w", info.ID, err), st.Close())
+			}
+		}
 		return st, nil
 	}
 	e, err := engine.New(cfg, info, plan)
 	if err != nil {
 		return nil, err
 	}
-	return &execution{Job: e, jobs: j, info: info, dir: dir, home: lives, submitted: p}, nil
+	return &execution{Job: e, jobs: j, info: info, dir: dir, home: lives}, nil
 }
 
 type execution struct {
@@ -167,8 +174,6 @@ type execution struct {
 	info *engine.JobInfo
 	dir  string
 	home *home // nil if the job doesn't outlive its process
-	// submitted is the pipeline as it came.
-	submitted *pipepb.Pipeline
 }
 
 // Outlives implements job.Execution.
@@ -184,10 +189,6 @@ func (e *execution) Run(ctx context.Context) error {
 			return fmt.Errorf("job %s: %w", e.info.ID, err)
 		}
 		defer leave()
-		req := &jobpb.PrepareJobRequest{Pipeline: e.submitted, PipelineOptions: e.info.Options, JobName: e.info.Name}
-		if err := e.home.move(e.info.ID, req); err != nil {
-			return fmt.Errorf("job %s: its record: %w", e.info.ID, err)
-		}
 	}
 	err := e.Job.Run(ctx)
 	if e.home != nil {

@@ -1,11 +1,9 @@
 package runner
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -58,11 +56,15 @@ func (e *execution) savepoint(dir, artifacts string) (err error) {
 		return err
 	}
 	for _, name := range []string{e.home.file(), e.home.submission()} {
-		if err := copyFile(name, filepath.Join(dir, "home", filepath.Base(name))); err != nil {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		if err := replaceFile(filepath.Join(dir, "home", filepath.Base(name)), data); err != nil {
 			return err
 		}
 	}
-	err = copyDir(filepath.Join(artifacts, e.info.ID), filepath.Join(dir, "artifacts"))
+	err = os.CopyFS(filepath.Join(dir, "artifacts"), os.DirFS(filepath.Join(artifacts, e.info.ID)))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -104,7 +106,7 @@ func Restore(dir, dataDir string) (name string, err error) {
 		return "", err
 	}
 	artifacts := filepath.Join(dataDir, "artifacts", sp.Job)
-	err = copyDir(filepath.Join(dir, "artifacts"), artifacts)
+	err = os.CopyFS(artifacts, os.DirFS(filepath.Join(dir, "artifacts")))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", err
 	}
@@ -113,50 +115,8 @@ func Restore(dir, dataDir string) (name string, err error) {
 	if err := os.RemoveAll(temp); err != nil {
 		return "", err
 	}
-	if err := copyDir(filepath.Join(dir, "home"), temp); err != nil {
+	if err := os.CopyFS(temp, os.DirFS(filepath.Join(dir, "home"))); err != nil {
 		return "", errors.Join(err, os.RemoveAll(temp))
 	}
 	return sp.Name, os.Rename(temp, home)
-}
-
-// copyDir copies a directory with all that is in it.
-func copyDir(from, to string) error {
-	return filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		rel, err := filepath.Rel(from, path)
-		if err != nil {
-			return err
-		}
-		switch {
-		case d.IsDir():
-			return os.MkdirAll(filepath.Join(to, rel), 0o755)
-		case !d.Type().IsRegular():
-			return fmt.Errorf("%s is neither a file nor a directory", path)
-		}
-		return copyFile(path, filepath.Join(to, rel))
-	})
-}
-
-func copyFile(from, to string) error {
-	in, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	out, err := os.Create(to)
-	if err != nil {
-		return err
-	}
-	if _, err := io.Copy(out, in); err != nil {
-		out.Close()
-		return err
-	}
-	return out.Close()
-}
-
-// makeSavepoint answers the RPC.
-func (s *Server) makeSavepoint(_ context.Context, job, dir string) error {
-	return s.Savepoint(job, dir)
 }

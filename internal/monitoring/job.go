@@ -89,3 +89,10 @@ func (j *Job) Snapshot() (attempted, committed []*pipepb.MonitoringInfo) {
 	}
 	return all.snapshot(), j.committed.snapshot()
 }
+
+// Committed returns the committed figures alone.
+func (j *Job) Committed() []*pipepb.MonitoringInfo {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.committed.snapshot()
+}

@@ -1,6 +1,5 @@
 // Package kafkaio reads from and writes to Apache Kafka in Beam Go pipelines, without
-// Java. It imports the Beam SDK and franz-go, never a runner: pipelines that use it run on
-// any.
+// Java. It imports the Beam SDK and franz-go, never a runner.
 //
 //	records := kafkaio.Read(s, cluster, kafkaio.Topics("clicks"), kafkaio.From(kafkaio.Earliest()))
 //	...

@@ -101,8 +101,7 @@ func (j *Job) cut() *cut {
 		}
 	}
 	d.stored = live
-	_, committed := j.metrics.Snapshot()
-	c.metrics = &fnpb.ProcessBundleProgressResponse{MonitoringInfos: committed}
+	c.metrics = &fnpb.ProcessBundleProgressResponse{MonitoringInfos: j.metrics.Committed()}
 	return c
 }
 

@@ -65,7 +65,7 @@ func (c *compiler) newDraft(kind Kind, env string, pos int, leaves ...*leaf) *dr
 //
 // Leaves that read the same collection from outside share a stage (sibling fusion)
 // where nothing is lost by it, so that the collection is queued and decoded once; see
-// siblings for where.
+// sibling for where.
 func (c *compiler) fuse() error {
 	for _, l := range c.leaves {
 		switch l.kind {

@@ -276,9 +276,6 @@ func (in *inbox) pending(shard int) bool {
 
 // waitsForEpoch says that blocks wait to become durable.
 func (in *inbox) waitsForEpoch() bool {
-	if in.durable == nil {
-		return false
-	}
 	for i := range in.shards {
 		if s := &in.shards[i]; s.head < len(s.ready) && !in.may(&s.ready[s.head]) {
 			return true
