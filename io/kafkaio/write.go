@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"reflect"
+	"strconv"
 	"sync"
 	"time"
 
@@ -13,6 +13,7 @@ import (
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/core/graph/window"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/core/state"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/register"
+	"github.com/cespare/xxhash/v2"
 	"github.com/google/uuid"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
@@ -150,11 +151,9 @@ func (f *shardRecords) ProcessElement(ts beam.EventTime, r Record, emit func(str
 		f.next = 0
 	}
 	if !r.NoKey && r.Key != nil {
-		h := fnv.New32a()
-		_, _ = h.Write(r.Key) // it never fails
-		shard = int(h.Sum32() % uint32(f.Conf.Shards))
+		shard = int(xxhash.Sum64(r.Key) % uint64(f.Conf.Shards))
 	}
-	emit(fmt.Sprintf("%d", shard), r)
+	emit(strconv.Itoa(shard), r)
 }
 
 // numberRecords gives each record of a shard the next number, and the shard's writer,
@@ -211,6 +210,8 @@ type pendingShard struct {
 	tx      *transactor
 	records []*kgo.Record
 	last    int64
+	// known is what state says was written last.
+	known int64
 }
 
 func newTransact(conf writeConfig) *transact {
@@ -235,7 +236,7 @@ func (f *transact) ProcessElement(ctx context.Context, sp state.Provider, shard 
 		if err != nil {
 			return err
 		}
-		p = &pendingShard{tx: tx, last: tx.marker}
+		p = &pendingShard{tx: tx, last: tx.marker, known: known}
 		f.shards[shard] = p
 		if tx.marker < known {
 			return fmt.Errorf("kafkaio: writer %s-%s has written up to %d, but topic %s says %d: its markers are lost (was it deleted, or isn't it compacted?)",
@@ -243,22 +244,22 @@ func (f *transact) ProcessElement(ctx context.Context, sp state.Provider, shard 
 		}
 	}
 	if n.Number <= p.last {
-		return f.note(sp, n.Number)
+		return f.note(sp, p, n.Number)
 	}
 	if n.Number != p.last+1 {
 		return fmt.Errorf("kafkaio: shard %s: record %d comes behind %d: the runner has not kept the order of a key's elements", shard, n.Number, p.last)
 	}
 	p.last = n.Number
 	p.records = append(p.records, n.Record.toKafka(f.Conf.Topic, n.Record.Millis))
-	return f.note(sp, n.Number)
+	return f.note(sp, p, n.Number)
 }
 
 // note remembers in state what is written when the bundle has succeeded.
-func (f *transact) note(sp state.Provider, n int64) error {
-	last, _, err := f.Last.Read(sp)
-	if err != nil || n <= last {
-		return err
+func (f *transact) note(sp state.Provider, p *pendingShard, n int64) error {
+	if n <= p.known {
+		return nil
 	}
+	p.known = n
 	return f.Last.Write(sp, n)
 }
 

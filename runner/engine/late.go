@@ -15,11 +15,8 @@ const (
 )
 
 // lateMetrics says that a transform has dropped n elements, once for each of their
-// windows. It returns nil if it has dropped none.
+// windows.
 func lateMetrics(transform string, n int64) []*pipepb.MonitoringInfo {
-	if n == 0 {
-		return nil
-	}
 	return []*pipepb.MonitoringInfo{{
 		Urn: "beam:metric:user:sum_int64:v1", Type: "beam:metrics:sum_int64:v1",
 		Labels:  map[string]string{"PTRANSFORM": transform, "NAMESPACE": LateNamespace, "NAME": LateName},
