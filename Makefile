@@ -125,6 +125,19 @@ bench-large: build bin/bench ## Group 20 M records (2 GB), a quarter of one key,
 bench-short: build bin/bench ## The same with 100 k records, once, on Summerbeam alone: are the results right?
 	$(BENCH) --suite bench-short --records 100000 --keys 10000 --repeat 1 --peers embedded,served
 
+.PHONY: bin/benchkafka
+bin/benchkafka:
+	@go build -o $@ ./bench/cmd/benchkafka
+	@go build -tags rocksdb -o bin/kafkacounts ./bench/cmd/kafkacounts
+
+.PHONY: bench-kafka
+bench-kafka: deps bin/benchkafka ## Kafka to Kafka, exactly once: Summerbeam and Kafka Streams count 2 M records on one broker.
+	tools/kafka/bench.sh --suite bench-kafka --document docs/benchmarks.md
+
+.PHONY: bench-kafka-short
+bench-kafka-short: deps bin/benchkafka ## The same with 100 k records, once: are the results right?
+	tools/kafka/bench.sh --suite bench-kafka-short --records 100000 --users 5000 --repeat 1 --kills 1 --peers pebble,kafka-streams
+
 .PHONY: clean
 clean: ## Remove what was built.
 	rm -rf bin .cache

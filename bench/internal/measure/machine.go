@@ -32,16 +32,23 @@ func ThisMachine() Machine {
 		m.Load, _, _ = strings.Cut(string(b), " ")
 	}
 	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, dep := range info.Deps {
-			if dep.Path == "github.com/apache/beam/sdks/v2" {
-				m.Beam = strings.TrimPrefix(dep.Version, "v")
-			}
-		}
+		m.Beam = BeamOf(info)
 	}
 	if out, err := exec.Command("git", "rev-parse", "--short", "HEAD").Output(); err == nil {
 		m.Commit = strings.TrimSpace(string(out))
 	}
 	return m
+}
+
+// BeamOf is the version of Beam's Go SDK that a program is built with, empty if it has
+// none.
+func BeamOf(info *debug.BuildInfo) string {
+	for _, dep := range info.Deps {
+		if dep.Path == "github.com/apache/beam/sdks/v2" {
+			return strings.TrimPrefix(dep.Version, "v")
+		}
+	}
+	return ""
 }
 
 // MemoryBytes is how much the machine has, 0 if unknown.

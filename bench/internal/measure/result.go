@@ -17,6 +17,12 @@ type Run struct {
 	Peak        int64 `json:"peak_rss"`
 	ProgramPeak int64 `json:"program_peak_rss"`
 	ServerPeak  int64 `json:"server_peak_rss,omitempty"`
+	// BrokerCPU are the CPU seconds of the Kafka broker that a run has used, Outputs the
+	// records it has written there, and FirstOutput the seconds from its start after a kill
+	// to its first new one. Zeros are of runs without Kafka, or without a kill.
+	BrokerCPU   float64 `json:"broker_cpu_seconds,omitempty"`
+	Outputs     int     `json:"outputs,omitempty"`
+	FirstOutput float64 `json:"first_output_seconds,omitempty"`
 	// Over says which limit ended the run, if one did: "60 s" or "12 GB".
 	Over string `json:"over,omitempty"`
 	// Error is why the run doesn't count.
@@ -80,6 +86,9 @@ var (
 	Peak        = func(r Run) float64 { return float64(r.Peak) }
 	ProgramPeak = func(r Run) float64 { return float64(r.ProgramPeak) }
 	ServerPeak  = func(r Run) float64 { return float64(r.ServerPeak) }
+	BrokerCPU   = func(r Run) float64 { return r.BrokerCPU }
+	Outputs     = func(r Run) float64 { return float64(r.Outputs) }
+	FirstOutput = func(r Run) float64 { return r.FirstOutput }
 )
 
 // Results are those of a suite.

@@ -11,13 +11,8 @@ import (
 // chart if that isn't empty.
 func Section(r *measure.Results, chart string) string {
 	var b strings.Builder
-	m := r.Machine
-	fmt.Fprintf(&b, "%s, `%s`", r.Started.UTC().Format("2 January 2006"), r.Command)
-	if m.Commit != "" {
-		fmt.Fprintf(&b, ", commit %s", m.Commit)
-	}
-	fmt.Fprintf(&b, ". %s, %d cores, %.0f GB, Linux %s, %s, Beam %s. Load average at the start: %s.\n\n",
-		m.CPU, m.Cores, float64(m.Memory)/1e9, m.Kernel, m.Go, m.Beam, m.Load)
+	machine(&b, r)
+	b.WriteString("\n\n")
 	if chart != "" {
 		fmt.Fprintf(&b, "![Seconds of each workload on each runner](%s)\n\n", chart)
 	}
@@ -41,6 +36,17 @@ func Section(r *measure.Results, chart string) string {
 		b.WriteString("\n" + errs)
 	}
 	return b.String()
+}
+
+// machine says when, how and where the suite has run.
+func machine(b *strings.Builder, r *measure.Results) {
+	m := r.Machine
+	fmt.Fprintf(b, "%s, `%s`", r.Started.UTC().Format("2 January 2006"), r.Command)
+	if m.Commit != "" {
+		fmt.Fprintf(b, ", commit %s", m.Commit)
+	}
+	fmt.Fprintf(b, ". %s, %d cores, %.0f GB, Linux %s, %s, Beam %s. Load average at the start: %s.",
+		m.CPU, m.Cores, float64(m.Memory)/1e9, m.Kernel, m.Go, m.Beam, m.Load)
 }
 
 func failures(r *measure.Results) string {

@@ -53,10 +53,16 @@ func TestGolden(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	var kafkaTable strings.Builder
+	if err := report.KafkaTable(&kafkaTable, kafkaResults()); err != nil {
+		t.Fatal(err)
+	}
 	for file, got := range map[string]string{
 		"table.txt":  table.String(),
 		"section.md": report.Section(r, "chart.svg"),
 		"chart.svg":  report.Chart(r),
+		"kafka.md":   report.KafkaSection(kafkaResults()),
+		"kafka.txt":  kafkaTable.String(),
 	} {
 		path := filepath.Join("testdata", file)
 		if *rewrite {
@@ -72,6 +78,24 @@ func TestGolden(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%s", file, d)
 		}
 	}
+}
+
+// kafkaResults have medians, a peer without a kill, and one that failed.
+func kafkaResults() *measure.Results {
+	run := func(sec float64) measure.Run {
+		return measure.Run{Seconds: sec, CPU: 2 * sec, BrokerCPU: sec, Peak: int64(sec * 1e8), Outputs: 5}
+	}
+	r := results()
+	r.Suite, r.Command = "bench-kafka", "make bench-kafka"
+	r.Peers = map[string]string{"pebble": "ours", "rocksdb": "ours, too", report.KafkaBaseline: "theirs "}
+	r.Series = []measure.Series{
+		{Workload: report.KafkaWhole, Records: 2_000_000, Peer: "pebble", Runs: []measure.Run{run(8), run(10), run(12)}},
+		{Workload: report.KafkaWhole, Records: 2_000_000, Peer: "rocksdb", Runs: []measure.Run{run(8), {Error: "2 results are missing"}}},
+		{Workload: report.KafkaWhole, Records: 2_000_000, Peer: report.KafkaBaseline, Runs: []measure.Run{run(30)}},
+		{Workload: report.KafkaKilled, Records: 2_000_000, Peer: "pebble", Runs: []measure.Run{{FirstOutput: 1.5}}},
+		{Workload: report.KafkaKilled, Records: 2_000_000, Peer: report.KafkaBaseline, Runs: []measure.Run{{Error: "a result came twice"}}},
+	}
+	return r
 }
 
 func TestChartIsXML(t *testing.T) {
