@@ -86,12 +86,67 @@ func (c *cell) insert(e listEntry) {
 	c.list = slices.Insert(c.list, i, e)
 }
 
+// insertAll puts entries, which are in order, behind those of equal sort keys. A few are
+// inserted, at the cost of where they go; of many each entry is moved once.
+func (c *cell) insertAll(list []listEntry) {
+	if len(list) < few {
+		for _, e := range list {
+			c.insert(e)
+		}
+		return
+	}
+	c.list = mergeEntries(c.list, list)
+}
+
+const few = 16
+
+// mergeEntries merges two lists in order; of equal entries a's go first.
+func mergeEntries(a, b []listEntry) []listEntry {
+	switch {
+	case len(b) == 0:
+		return a
+	case len(a) == 0:
+		return b
+	case a[len(a)-1].sort <= b[0].sort:
+		return append(a[:len(a):len(a)], b...)
+	}
+	out := make([]listEntry, 0, len(a)+len(b))
+	for len(a) > 0 && len(b) > 0 {
+		if b[0].sort < a[0].sort {
+			out, b = append(out, b[0]), b[1:]
+		} else {
+			out, a = append(out, a[0]), a[1:]
+		}
+	}
+	return append(append(out, a...), b...)
+}
+
+// within are the cell's entries in a range.
+func (c *cell) within(in sortRange) []listEntry {
+	from := sort.Search(len(c.list), func(i int) bool { return c.list[i].sort >= in.from })
+	to := sort.Search(len(c.list), func(i int) bool { return c.list[i].sort >= in.to })
+	return c.list[from:max(from, to):max(from, to)]
+}
+
 // clearRange drops the list's entries in r, here and below.
 func (c *cell) clearRange(r sortRange) {
-	c.list = slices.DeleteFunc(c.list, func(e listEntry) bool { return r.has(e.sort) })
-	if !c.cleared {
-		c.gone = append(c.gone, r)
+	from := sort.Search(len(c.list), func(i int) bool { return c.list[i].sort >= r.from })
+	to := sort.Search(len(c.list), func(i int) bool { return c.list[i].sort >= r.to })
+	switch {
+	case from >= to:
+	case from == 0:
+		c.list = c.list[to:]
+	default:
+		c.list = slices.Delete(c.list, from, to)
 	}
+	if c.cleared {
+		return
+	}
+	// A list that is worked off from its head is cleared again and again, further each time.
+	if n := len(c.gone); n > 0 && r.from <= c.gone[n-1].from && c.gone[n-1].to <= r.to {
+		c.gone = c.gone[:n-1]
+	}
+	c.gone = append(c.gone, r)
 }
 
 // merge applies a newer layer on top of l and leaves the newer one to be dropped.
@@ -144,9 +199,7 @@ func (c *cell) merge(n *cell) {
 	for _, r := range n.gone {
 		c.clearRange(r)
 	}
-	for _, e := range n.list {
-		c.insert(e)
-	}
+	c.insertAll(n.list)
 }
 
 // cellKey is a cell's key in the store and in the layers. It begins with the key

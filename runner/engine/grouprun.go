@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/summerbeam/summerbeam/runner/engine/core"
+	"github.com/summerbeam/summerbeam/statebackend"
 )
 
 // groupRun is a grouping that was asked for. Its staged state waits here for the
@@ -26,7 +27,7 @@ func (j *Job) startGrouping(ctx context.Context, a core.GroupShard) {
 	ev := core.ShardGrouped{Bundle: a.Bundle, Stage: a.Stage, Shard: a.Shard, Taken: len(a.Blocks)}
 	run := &groupRun{}
 	j.grouping[a.Bundle] = run
-	if st.trigger == nil {
+	if st.held == nil {
 		go func() {
 			ev.Err = guard(func() (err error) {
 				ev.Blocks, err = st.grouper.group(j.keep, a.Blocks)
@@ -36,24 +37,42 @@ func (j *Job) startGrouping(ctx context.Context, a core.GroupShard) {
 		}()
 		return
 	}
-	t := st.trigger.start(ctx, a, j.store.reader)
-	run.shard, run.timers, run.staged = st.trigger.state[a.Shard], t.timers, t.staged
-	run.blocks = a.Blocks
+	run.stage, run.blocks = st, a.Blocks
+	run.shard, run.timers = st.held.state[a.Shard], st.held.timers[a.Shard]
+	h := st.holding(ctx, a, j.store.reader)
 	go func() {
 		ev.Err = guard(func() (err error) {
-			if ev.Blocks, err = t.run(a.Blocks); err != nil {
+			if ev.Blocks, err = h.run(a.Blocks); err != nil {
 				return err
 			}
-			ev.Timers = t.settle()
+			ev.Timers = h.settle()
 			for i := range ev.Blocks {
 				j.keep.hold(&ev.Blocks[i])
 			}
-			ev.StateBytes = t.staged.growth(run.shard.views.Load().dirty)
+			run.staged, run.late = h.changes()
+			ev.StateBytes = run.staged.growth(run.shard.views.Load().dirty)
 			return nil
 		})
-		run.stage, run.late = st, t.late
 		j.send(ev)
 	}()
+}
+
+// holdingRun is a run over what the input side of a shard holds: groups or elements.
+type holdingRun interface {
+	// run takes what is new and returns what is handed on.
+	run(blocks []core.Block) ([]core.Block, error)
+	// settle changes the shard's timers. It can't fail: it is the run's last step.
+	settle() *core.Timers
+	// changes returns the state to be applied, and how many elements came too late.
+	changes() (staged *layer, late int64)
+}
+
+// holding begins a run. The loop calls it, since it takes the timers that are due.
+func (r *stageRun) holding(ctx context.Context, a core.GroupShard, store func() (statebackend.Reader, error)) holdingRun {
+	if r.sorter != nil {
+		return r.sorter.start(a, store)
+	}
+	return r.trigger.start(ctx, a, store)
 }
 
 // commitGrouping applies what a grouping changed in its state. The loop calls it.
@@ -63,7 +82,7 @@ func (j *Job) commitGrouping(id core.BundleID) {
 	if run != nil {
 		j.keep.drop(run.blocks)
 		if run.late > 0 {
-			j.noteLate(run.stage, "grouping", run.stage.plan.Input.Grouping.Transform, run.late)
+			j.noteLate(run.stage, "grouping", run.stage.inputTransform(), run.late)
 		}
 	}
 	if run != nil && run.staged != nil && len(run.staged.cells) > 0 {

@@ -58,7 +58,7 @@ const (
 	recordBlock   = 'b' // block id -> payload kind and bytes
 	recordSide    = 's' // stage, side input, number -> as a block's, behind its hold and count
 	recordTimer   = 't' // stage, shard, timer id -> timer
-	recordTrigger = 'g' // the same, of groupings
+	recordTrigger = 'g' // the same, of what the input side holds
 	recordExpiry  = 'x' // stage, shard, window and key -> nothing
 )
 
@@ -165,10 +165,10 @@ func (r *stageRun) restoreTimers(st statebackend.Reader) error {
 		window, key := cutPart(id)
 		return s.expiring.touch(r, window, key)
 	})
-	if err != nil || r.trigger == nil {
+	if err != nil || r.held == nil {
 		return err
 	}
-	return shards(recordTrigger, r.trigger.timers, func(s *shardTimers, id string, value []byte) error {
+	return shards(recordTrigger, r.held.timers, func(s *shardTimers, id string, value []byte) error {
 		t, err := readTimerRecord(id, value)
 		if err == nil {
 			s.restoreTimer(t)
@@ -185,8 +185,8 @@ func (r *stageRun) keepJournals() {
 			s.expiring.journal = newJournal(recordExpiry, r.index, i)
 		}
 	}
-	if r.trigger != nil {
-		for i, s := range r.trigger.timers {
+	if r.held != nil {
+		for i, s := range r.held.timers {
 			s.journal = newJournal(recordTrigger, r.index, i)
 		}
 	}

@@ -44,3 +44,12 @@ func (r *stageRun) root() string {
 	}
 	return r.plan.Transforms[0]
 }
+
+// inputTransform is the transform that the stage's input side stands for: a GroupByKey, or
+// the one whose elements are sorted.
+func (r *stageRun) inputTransform() string {
+	if g := r.plan.Input.Grouping; g != nil {
+		return g.Transform
+	}
+	return r.root()
+}

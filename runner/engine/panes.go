@@ -8,7 +8,8 @@ import (
 	"github.com/summerbeam/summerbeam/triggers"
 )
 
-// paneList gathers fired panes as windowed KV<K, Iterable<V>>, in order.
+// paneList gathers fired panes as windowed KV<K, Iterable<V>>, or elements as they are,
+// in order.
 type paneList struct {
 	data []byte
 	ends []int
@@ -20,8 +21,17 @@ func (p *paneList) add(key, window []byte, out triggers.Outcome, count uint64, v
 	p.data = append(p.data, key...)
 	p.data = binary.BigEndian.AppendUint32(p.data, uint32(count))
 	p.data = append(p.data, values...)
+	p.end(out.Timestamp)
+}
+
+func (p *paneList) addElement(data []byte, timestamp int64) {
+	p.data = append(p.data, data...)
+	p.end(timestamp)
+}
+
+func (p *paneList) end(timestamp int64) {
 	p.ends = append(p.ends, len(p.data))
-	p.hold = append(p.hold, out.Timestamp)
+	p.hold = append(p.hold, timestamp)
 }
 
 // blocks cuts the panes into blocks of about lim's size.

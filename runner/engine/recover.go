@@ -59,8 +59,8 @@ func (j *Job) restore(st statebackend.Store, data []byte) error {
 			if k < len(r.timers) {
 				s.Shards[k].Timers = r.timers[k].summary()
 			}
-			if r.trigger != nil && k < len(r.trigger.timers) {
-				s.Shards[k].Triggers = r.trigger.timers[k].summary()
+			if r.held != nil && k < len(r.held.timers) {
+				s.Shards[k].Triggers = r.held.timers[k].summary()
 			}
 		}
 		var err error

@@ -37,8 +37,11 @@ type stageRun struct {
 	timers     []*shardTimers
 	timerScans map[TimerFamily]*timerFamily
 
-	// trigger and what its groups keep; nil for a stage without triggers.
+	// trigger groups the input, sorter sorts it; each nil for a stage without. held is
+	// what either keeps in state, or nil.
 	trigger *trigger
+	sorter  *sorter
+	held    *held
 	// lifting is nil for a stage that doesn't precombine.
 	lifting *lifting
 	// caches says that its SDK remembers state under cache tokens.
@@ -53,12 +56,12 @@ func (r *stageRun) elements() *coders.Windowed {
 	return r.input
 }
 
-// allShards are all the shards' states: the user's and the grouping's.
+// allShards are all the shards' states: the user's and what the input side holds.
 func (r *stageRun) allShards() []*shardState {
-	if r.trigger == nil {
+	if r.held == nil {
 		return r.shards
 	}
-	return append(slices.Clone(r.shards), r.trigger.state...)
+	return append(slices.Clone(r.shards), r.held.state...)
 }
 
 func newStageRun(plan *graph.Plan, s *graph.Stage, cfg core.Config, lim limits, keep *keeper) (*stageRun, error) {
@@ -90,8 +93,13 @@ func newStageRun(plan *graph.Plan, s *graph.Stage, cfg core.Config, lim limits, 
 				if r.trigger, err = compileTrigger(plan, s, r.grouper, shards, mem); err != nil {
 					return nil, err
 				}
+				r.held = r.trigger.held
 			}
 		}
+	}
+	if s.Input != nil && s.Input.Sorting != nil {
+		r.sorter = newSorter(s, r.input, shards, lim, mem)
+		r.held = r.sorter.held
 	}
 	for _, in := range s.SideInputs {
 		side, err := newSideInput(plan, s, in, keep)

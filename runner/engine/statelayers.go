@@ -66,6 +66,16 @@ type reader struct {
 	shard  *shardState // remembers bags
 }
 
+// reader reads the shard as it is now, without what a bundle has staged.
+func (s *shardState) reader(store func() (statebackend.Reader, error)) reader {
+	v := s.views.Load()
+	r := reader{layers: []*layer{v.dirty}, store: store, shard: s}
+	if v.frozen != nil {
+		r.layers = append(r.layers, v.frozen)
+	}
+	return r
+}
+
 // below is the first epoch whose records the layers already hold.
 func (r *reader) below() uint64 { return r.layers[len(r.layers)-1].epoch }
 
@@ -251,6 +261,15 @@ func (r *reader) mapKeys(dst []byte, key string) ([]byte, error) {
 
 // list appends an ordered list's entries within the range, in order.
 func (r *reader) list(dst []byte, key string, in sortRange) ([]byte, error) {
+	all, err := r.entries(key, in)
+	for _, e := range all {
+		dst = append(dst, e.data...)
+	}
+	return dst, err
+}
+
+// entries returns an ordered list's entries within the range, in order.
+func (r *reader) entries(key string, in sortRange) ([]listEntry, error) {
 	var all []listEntry
 	bottom := len(r.layers) - 1
 	hidden := false
@@ -280,20 +299,51 @@ func (r *reader) list(dst []byte, key string, in sortRange) ([]byte, error) {
 		for _, g := range c.gone {
 			sum.clearRange(g)
 		}
-		for _, e := range c.list {
-			if in.has(e.sort) {
-				sum.insert(e)
-			}
-		}
+		sum.insertAll(c.within(in))
 	}
-	for _, e := range sum.list {
-		dst = append(dst, e.data...)
-	}
-	return dst, nil
+	return sum.list, nil
 }
 
-func (r *reader) scanList(st statebackend.Reader, key string, in sortRange) ([]listEntry, error) {
-	var all []listEntry
+// firstEntry returns the least sort key in a list that is from or later. No range that
+// was cleared may lie between from and that.
+func (r *reader) firstEntry(key string, from int64) (sort int64, found bool, err error) {
+	in := sortRange{from, everySort.to}
+	for _, l := range r.layers {
+		c := l.cells[key]
+		if c == nil {
+			continue
+		}
+		if list := c.within(in); len(list) > 0 && (!found || list[0].sort < sort) {
+			sort, found = list[0].sort, true
+		}
+		if c.cleared {
+			return sort, found, nil
+		}
+	}
+	st, err := r.store()
+	if err != nil || st == nil {
+		return sort, found, err
+	}
+	err = r.scanEntries(st, key, in, func(e listEntry) bool {
+		if !found || e.sort < sort {
+			sort, found = e.sort, true
+		}
+		return false
+	})
+	return sort, found, err
+}
+
+func (r *reader) scanList(st statebackend.Reader, key string, in sortRange) (all []listEntry, err error) {
+	err = r.scanEntries(st, key, in, func(e listEntry) bool {
+		all = append(all, listEntry{sort: e.sort, data: append([]byte(nil), e.data...)})
+		return true
+	})
+	return all, err
+}
+
+// scanEntries calls f with the entries that the store has for r, until f returns false.
+// Their data is valid during the call.
+func (r *reader) scanEntries(st statebackend.Reader, key string, in sortRange, f func(listEntry) bool) error {
 	prefix := key + string(rune(recordList))
 	lo := appendSort([]byte(prefix), in.from)
 	hi := appendSort([]byte(prefix), in.to)
@@ -305,14 +355,14 @@ func (r *reader) scanList(st statebackend.Reader, key string, in sortRange) ([]l
 			return false
 		}
 		if binary.BigEndian.Uint64(rest[8:]) < r.below() {
-			all = append(all, listEntry{sort: readSort(rest), data: append([]byte(nil), v...)})
+			return f(listEntry{sort: readSort(rest), data: v})
 		}
 		return true
 	})
 	if err == nil {
 		err = bad
 	}
-	return all, err
+	return err
 }
 
 // appendSort writes a sort key so that bytes order as the numbers do.

@@ -22,10 +22,8 @@ type trigger struct {
 	strategy *triggers.Strategy
 	grouper  *grouper
 	stage    int
-	// state and timers are by shard. The timers are ours: when a key's strategy
-	// wants to be asked again.
-	state  []*shardState
-	timers []*shardTimers
+	// What is held has a timer for when a key's strategy wants to be asked again.
+	*held
 	// merger merges windows that only the SDK can merge; nil if there are none.
 	merger *windowMerger
 }
@@ -38,13 +36,9 @@ func compileTrigger(plan *graph.Plan, s *graph.Stage, g *grouper, shards int, me
 	if s.Input.Grouping.QuietClosing {
 		st = st.QuietClosing()
 	}
-	t := &trigger{strategy: st, grouper: g, stage: s.Index}
+	t := &trigger{strategy: st, grouper: g, stage: s.Index, held: newHeld(shards, mem)}
 	if t.merger, err = compileMerger(plan, s); err != nil {
 		return nil, err
-	}
-	for range shards {
-		t.state = append(t.state, newShardState(mem, cleanShare(mem, shards)))
-		t.timers = append(t.timers, newShardTimers(mem))
 	}
 	return t, nil
 }
@@ -93,7 +87,6 @@ const (
 )
 
 func (t *trigger) start(ctx context.Context, a core.GroupShard, store func() (statebackend.Reader, error)) *triggerRun {
-	v := t.state[a.Shard].views.Load()
 	r := &triggerRun{
 		trigger: t, ctx: ctx, staged: newLayer(0), timers: t.timers[a.Shard],
 		now: triggers.Now{
@@ -106,10 +99,7 @@ func (t *trigger) start(ctx context.Context, a core.GroupShard, store func() (st
 		panes:   &paneList{},
 	}
 	r.now.Synchronized = r.now.Processing
-	r.read = reader{layers: []*layer{v.dirty}, store: store, shard: t.state[a.Shard]}
-	if v.frozen != nil {
-		r.read.layers = append(r.read.layers, v.frozen)
-	}
+	r.read = t.state[a.Shard].reader(store)
 	r.due = r.timers.take(a.Event, a.Processing, math.MaxInt)
 	return r
 }
@@ -349,6 +339,8 @@ func (r *triggerRun) settle() *core.Timers {
 	}
 	return r.timers.summary()
 }
+
+func (r *triggerRun) changes() (*layer, int64) { return r.staged, r.late }
 
 // splitWindowKey takes apart the id of a trigger's timer.
 func splitWindowKey(id []byte) (key, window []byte, err error) {

@@ -119,6 +119,10 @@ func (c *compiler) checkParDo(l *leaf) error {
 	if l.stateful() && !c.coders.isKV(main) {
 		return fmt.Errorf("it has state or timers but its input is not of KVs")
 	}
+	if l.timeSorted() && !l.stateful() {
+		// So SDKs have it, and by what would the elements be sorted?
+		return fmt.Errorf("it requires time-sorted input but has neither state nor timers")
+	}
 	for _, s := range l.sides {
 		pattern := l.parDo.GetSideInputs()[s.local].GetAccessPattern().GetUrn()
 		if pattern == urnMultimapSide && !c.coders.isKV(c.elementCoder(s.collection)) {

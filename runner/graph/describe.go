@@ -56,6 +56,9 @@ func (c *compiler) stage(d *draft) (*Stage, error) {
 			Coder: d.inCoder,
 			Keyed: d.group != nil || s.Stateful,
 		}
+		if d.kind == SDK && len(d.leaves) > 0 && d.leaves[0].timeSorted() {
+			s.Input.Sorting = &Sorting{AllowedLateness: max(0, c.strategy(d.collection).GetAllowedLateness())}
+		}
 		if d.group != nil {
 			grouped := d.group.inputs[0].collection
 			s.Input.Grouping = &Grouping{

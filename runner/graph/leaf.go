@@ -84,6 +84,12 @@ func (l *leaf) stableInput() bool {
 	return annotated || l.parDo.GetRequiresStableInput()
 }
 
+// timeSorted says that the leaf wants each key's elements in the order of their
+// timestamps.
+func (l *leaf) timeSorted() bool {
+	return l.urn == urnParDo && l.parDo.GetRequiresTimeSortedInput()
+}
+
 // AnnotationStableInput is the annotation of a DoFn that asks for stable input. Its
 // value has no meaning.
 const AnnotationStableInput = "summerbeam:stable_input:v1"

@@ -149,9 +149,21 @@ type Input struct {
 	Keyed bool
 	// Grouping is set when the consumer reads KV<K, Iterable<V>>.
 	Grouping *Grouping
+	// Sorting is set when the consumer wants each key's elements in the order of their
+	// timestamps. An input has a Grouping or a Sorting, never both.
+	Sorting *Sorting
 	// Source is the id of the source transform in the descriptor (and of the
 	// data stream to it); empty unless the stage's Kind is SDK.
 	Source string
+}
+
+// Sorting describes an input that is sorted by time before the consumer gets it
+// (RequiresTimeSortedInput). An element waits until nothing before it can come that
+// would not be too late: until the watermark is past it by the allowed lateness. What
+// comes later than that is dropped.
+type Sorting struct {
+	// AllowedLateness in ms.
+	AllowedLateness int64
 }
 
 // Grouping describes the GroupByKey at the input side of a stage.

@@ -71,7 +71,8 @@ func (c *compiler) needsForward(group *leaf) bool {
 	if len(readers) != 1 || readers[0].kind != sdkLeaf {
 		return true
 	}
-	return readers[0].inputs[0].collection != group.outputs[0].collection
+	// Groups that are to be sorted by time are made first.
+	return readers[0].inputs[0].collection != group.outputs[0].collection || readers[0].timeSorted()
 }
 
 func (c *compiler) addTargets(from []*draftOutput, t draftTarget) {

@@ -19,7 +19,6 @@ var limits = []limit{
 	{unknownTransform},
 	{testStreamService},
 	{customMerging},
-	{parDoLimit(timeSortedInput)},
 	{parDoLimit(unknownState)},
 	{parDoLimit(splittableState)},
 	{parDoLimit(unknownSideInput)},
@@ -88,13 +87,6 @@ func customMerging(c *compiler, l *leaf) []string {
 		return nil
 	}
 	return []string{fmt.Sprintf("the merging WindowFn %q, without an environment that could merge", s.GetWindowFn().GetUrn())}
-}
-
-func timeSortedInput(p *pipepb.ParDoPayload) []string {
-	if !p.GetRequiresTimeSortedInput() {
-		return nil
-	}
-	return []string{"RequiresTimeSortedInput"}
 }
 
 func unknownState(p *pipepb.ParDoPayload) []string {

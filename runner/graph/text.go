@@ -81,6 +81,9 @@ func (p *Plan) writeInput(b *strings.Builder, s *Stage) {
 		keyed = " keyed"
 	}
 	fmt.Fprintf(b, "    in%s <- %s %s\n", keyed, p.edges(s.Input.From), coderText(p.Coders, s.Input.Coder, 0))
+	if o := s.Input.Sorting; o != nil {
+		fmt.Fprintf(b, "    sorted by time, allowed lateness %d ms\n", o.AllowedLateness)
+	}
 	if g := s.Input.Grouping; g != nil {
 		fmt.Fprintf(b, "    groups by %s in %s to %s\n", g.Transform, last(g.Strategy.GetWindowFn().GetUrn()),
 			coderText(p.Coders, g.OutputCoder, 0))

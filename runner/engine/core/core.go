@@ -155,8 +155,9 @@ type stage struct {
 	running int
 	// backlog: it or a stage below it has work. Up to date only while memory is short.
 	backlog bool
-	// grouping: elements are grouped before they come into bundles. Without
-	// triggers raw blocks wait for the input's end, then each shard is grouped.
+	// grouping: elements are grouped, or sorted by time, before they come into bundles.
+	// Without triggers raw blocks wait for the input's end, then each shard is grouped.
+	// Sorting goes as grouping with triggers does: time hands elements on.
 	grouping, triggered bool
 	// test is the script of a TestStream stage.
 	test *testStream
@@ -196,10 +197,10 @@ func New(plan *graph.Plan, cfg Config) *Core {
 			eventWM:    MinTime,
 			outputWM:   MinTime,
 			sideSealed: make([]bool, len(p.SideInputs)),
-			grouping:   p.Input != nil && p.Input.Grouping != nil,
+			grouping:   p.Input != nil && (p.Input.Grouping != nil || p.Input.Sorting != nil),
 		}
 		if s := &c.stages[i]; s.grouping {
-			s.triggered = p.Input.Grouping.Triggered
+			s.triggered = p.Input.Sorting != nil || p.Input.Grouping.Triggered
 		}
 		for j, side := range p.SideInputs {
 			if side.Windows == nil {

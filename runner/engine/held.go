@@ -1,0 +1,18 @@
+package engine
+
+// held is what the input side of a stage keeps in state, by shard: values that wait for
+// their pane, or elements that wait for their turn. The timers are the engine's own: when
+// to look at what is held again.
+type held struct {
+	state  []*shardState
+	timers []*shardTimers
+}
+
+func newHeld(shards int, mem *memory) *held {
+	h := &held{}
+	for range shards {
+		h.state = append(h.state, newShardState(mem, cleanShare(mem, shards)))
+		h.timers = append(h.timers, newShardTimers(mem))
+	}
+	return h
+}
