@@ -230,7 +230,7 @@ func (b *bundleState) parse(key *fnpb.StateKey) (address, error) {
 	}
 	group := keyGroup(keyHash(userKey))
 	var buf [128]byte
-	a.cell = string(cellKey(buf[:0], group, b.stage.index, window, userKey, a.transform, a.id))
+	a.cell = string(cellKey(buf[:0], group, b.stage.slots.state, window, userKey, "", a.id))
 	b.mu.last = a
 	b.mu.user, b.mu.window = append(b.mu.user[:0], userKey...), append(b.mu.window[:0], window...)
 	return a, nil

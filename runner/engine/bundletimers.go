@@ -156,7 +156,7 @@ func (b *bundleTimers) expire(state *bundleState) error {
 		e := &b.expired[i]
 		group := keyGroup(keyHash([]byte(e.key)))
 		for s := range b.stage.states {
-			staged.cell(string(cellKey(nil, group, b.stage.index, []byte(e.window), []byte(e.key), s.transform, s.local))).clear()
+			staged.cell(string(cellKey(nil, group, b.stage.slots.state, []byte(e.window), []byte(e.key), "", s.local))).clear()
 		}
 	}
 	return nil

@@ -203,11 +203,11 @@ func (c *cell) merge(n *cell) {
 }
 
 // cellKey is a cell's key in the store and in the layers. It begins with the key
-// group, which is what can be moved, and the stage; every part carries its
+// group, which is what can be moved, and the owner's slot; every part carries its
 // length, so no cell's key begins another's.
-func cellKey(dst []byte, group, stage int, window, key []byte, transform, id string) []byte {
+func cellKey(dst []byte, group, slot int, window, key []byte, transform, id string) []byte {
 	dst = binary.BigEndian.AppendUint16(dst, uint16(group))
-	dst = binary.BigEndian.AppendUint16(dst, uint16(stage))
+	dst = binary.BigEndian.AppendUint16(dst, uint16(slot))
 	dst = appendPart(dst, window)
 	dst = appendPart(dst, key)
 	dst = appendPart(dst, transform)

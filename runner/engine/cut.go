@@ -34,6 +34,7 @@ type sideRecord struct {
 // cut is what an epoch has besides state.
 type cut struct {
 	snap    *core.Snapshot
+	slots   Slots
 	fresh   []core.QueuedBlock
 	gone    []uint64
 	changes []changes
@@ -44,11 +45,12 @@ type cut struct {
 // coreRecord is how a snapshot is written.
 type coreRecord struct {
 	Version  int
+	Slots    Slots
 	Snapshot *core.Snapshot
 }
 
 // recoveryVersion changes with whatever of these records changes its meaning.
-const recoveryVersion = 1
+const recoveryVersion = 2
 
 func newDurability() *durability {
 	return &durability{stored: make(map[uint64]bool), sideCount: make(map[[2]int]uint64)}
@@ -56,18 +58,17 @@ func newDurability() *durability {
 
 // noteSide remembers a block for the next epoch. What it has on disk stays there until
 // then. The loop calls it, before the side input gets the block.
-func (d *durability) noteSide(stage, side int, b core.Block) {
+func (d *durability) noteSide(stage, side, slot int, b core.Block) {
 	at := [2]int{stage, side}
-	key := sidePrefix(stage, side)
+	key := sidePrefix(slot)
 	key = binary.BigEndian.AppendUint64(key, d.sideCount[at])
 	d.sideCount[at]++
 	pin(b.Payload)
 	d.sides = append(d.sides, sideRecord{key: key, block: b})
 }
 
-func sidePrefix(stage, side int) []byte {
-	b := binary.BigEndian.AppendUint16([]byte{recoveryMark, recordSide}, uint16(stage))
-	return binary.BigEndian.AppendUint16(b, uint16(side))
+func sidePrefix(slot int) []byte {
+	return binary.BigEndian.AppendUint16([]byte{recoveryMark, recordSide}, uint16(slot))
 }
 
 // noteTimers takes what a committed bundle or grouping has changed in timers.
@@ -82,7 +83,7 @@ func (d *durability) noteTimers(s *shardTimers) {
 // cut takes what goes into the epoch whose layers are frozen now. The loop calls it.
 func (j *Job) cut() *cut {
 	d := j.durable
-	c := &cut{snap: j.core.Snapshot(), changes: d.changes, sides: d.sides}
+	c := &cut{snap: j.core.Snapshot(), slots: j.slots, changes: d.changes, sides: d.sides}
 	d.changes, d.sides = nil, nil
 	live := make(map[uint64]bool, len(d.stored))
 	for i := range c.snap.Stages {
@@ -107,7 +108,7 @@ func (j *Job) cut() *cut {
 
 // put adds the cut's records to an epoch's batch.
 func (c *cut) put(b statebackend.Batch) error {
-	data, err := json.Marshal(coreRecord{Version: recoveryVersion, Snapshot: c.snap})
+	data, err := json.Marshal(coreRecord{Version: recoveryVersion, Slots: c.slots, Snapshot: c.snap})
 	if err != nil {
 		return fmt.Errorf("snapshot: %w", err)
 	}

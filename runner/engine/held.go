@@ -4,6 +4,8 @@ package engine
 // their pane, or elements that wait for their turn. The timers are the engine's own: when
 // to look at what is held again.
 type held struct {
+	// slot is where it is stored.
+	slot   int
 	state  []*shardState
 	timers []*shardTimers
 }

@@ -77,6 +77,8 @@ type Job struct {
 	plan *graph.Plan
 	info *JobInfo
 	core *core.Core
+	// slots are where what the plan keeps is stored.
+	slots Slots
 
 	stages  []*stageRun
 	pools   map[string]*pool
@@ -183,7 +185,11 @@ func New(cfg Config, info *JobInfo, plan *graph.Plan) (*Job, error) {
 			st.trigger.merger.ask = j.ask
 		}
 	}
-	return j, nil
+	slots, err := newSlots(plan, nil)
+	if err != nil {
+		return nil, err
+	}
+	return j, j.takeSlots(slots)
 }
 
 func (j *Job) addPool(env string) {
@@ -329,7 +335,7 @@ func (j *Job) do(ctx, work context.Context, a core.Action) {
 		j.startGrouping(ctx, a)
 	case core.AddSideInput:
 		if j.durable != nil {
-			j.durable.noteSide(a.Stage, a.SideInput, a.Block)
+			j.durable.noteSide(a.Stage, a.SideInput, j.stages[a.Stage].slots.sides[a.SideInput], a.Block)
 		}
 		j.stages[a.Stage].sideList[a.SideInput].add(a.Block)
 	case core.SealSideInput:

@@ -22,8 +22,8 @@ type journal struct {
 // changes are records by key; nil is for a record that goes.
 type changes map[string][]byte
 
-func newJournal(kind byte, stage, shard int) *journal {
-	return &journal{prefix: journalPrefix(kind, stage, shard), changes: make(changes)}
+func newJournal(kind byte, slot, shard int) *journal {
+	return &journal{prefix: journalPrefix(kind, slot, shard), changes: make(changes)}
 }
 
 func (j *journal) put(id string, value []byte) {
@@ -56,24 +56,24 @@ const (
 	recordCore    = 'c' // one record: the core's snapshot
 	recordMetrics = 'm' // one record: committed metrics
 	recordBlock   = 'b' // block id -> payload kind and bytes
-	recordSide    = 's' // stage, side input, number -> as a block's, behind its hold and count
-	recordTimer   = 't' // stage, shard, timer id -> timer
+	recordSide    = 's' // slot, number -> as a block's, behind its hold and count
+	recordTimer   = 't' // slot, shard, timer id -> timer
 	recordTrigger = 'g' // the same, of what the input side holds
-	recordExpiry  = 'x' // stage, shard, window and key -> nothing
+	recordExpiry  = 'x' // slot, shard, window and key -> nothing
 )
 
-func journalPrefix(kind byte, stage, shard int) string {
-	b := binary.BigEndian.AppendUint16([]byte{recoveryMark, kind}, uint16(stage))
+func journalPrefix(kind byte, slot, shard int) string {
+	b := binary.BigEndian.AppendUint16([]byte{recoveryMark, kind}, uint16(slot))
 	return string(binary.BigEndian.AppendUint16(b, uint16(shard)))
 }
 
-// record is the timer without its id, which is its key.
+// record is the timer without its id, which is its key, and without its transform, which
+// its slot tells.
 func (t *timer) record() []byte {
 	b := []byte{byte(t.domain)}
 	b = binary.AppendVarint(b, t.fire)
 	b = binary.AppendVarint(b, t.hold)
 	b = binary.AppendUvarint(b, t.seq)
-	b = appendPart(b, t.family.Transform)
 	b = appendPart(b, t.family.Family)
 	return append(b, t.data...)
 }
@@ -111,7 +111,7 @@ func readTimerRecord(id string, value []byte) (t timer, err error) {
 		return t, bad
 	}
 	t.seq, b = seq, b[n:]
-	t.family = TimerFamily{Transform: part(), Family: part()}
+	t.family.Family = part()
 	t.data = append([]byte(nil), b...)
 	return t, err
 }
@@ -127,9 +127,9 @@ func (s *shardTimers) restoreTimer(t timer) {
 // restoreTimers reads a stage's timers and expiries back. The shards are new, and keep no
 // journal yet.
 func (r *stageRun) restoreTimers(st statebackend.Reader) error {
-	shards := func(kind byte, all []*shardTimers, each func(s *shardTimers, id string, value []byte) error) error {
+	shards := func(kind byte, slot int, all []*shardTimers, each func(s *shardTimers, id string, value []byte) error) error {
 		for i, s := range all {
-			prefix := journalPrefix(kind, r.index, i)
+			prefix := journalPrefix(kind, slot, i)
 			var bad error
 			err := st.Scan([]byte(prefix), prefixEnd(prefix), func(k, v []byte) bool {
 				bad = each(s, string(k[len(prefix):]), v)
@@ -144,11 +144,12 @@ func (r *stageRun) restoreTimers(st statebackend.Reader) error {
 		}
 		return nil
 	}
-	err := shards(recordTimer, r.timers, func(s *shardTimers, id string, value []byte) error {
+	err := shards(recordTimer, r.slots.state, r.timers, func(s *shardTimers, id string, value []byte) error {
 		t, err := readTimerRecord(id, value)
 		if err != nil {
 			return err
 		}
+		t.family.Transform = r.root()
 		if s.expiring != nil && t.domain == processingTime {
 			t.owner = r.owner(&t)
 		}
@@ -158,7 +159,7 @@ func (r *stageRun) restoreTimers(st statebackend.Reader) error {
 	if err != nil {
 		return err
 	}
-	err = shards(recordExpiry, r.timers, func(s *shardTimers, id string, _ []byte) error {
+	err = shards(recordExpiry, r.slots.state, r.timers, func(s *shardTimers, id string, _ []byte) error {
 		if s.expiring == nil {
 			return fmt.Errorf("a window's expiry in a stage without: %w", statebackend.ErrCorrupt)
 		}
@@ -168,7 +169,7 @@ func (r *stageRun) restoreTimers(st statebackend.Reader) error {
 	if err != nil || r.held == nil {
 		return err
 	}
-	return shards(recordTrigger, r.held.timers, func(s *shardTimers, id string, value []byte) error {
+	return shards(recordTrigger, r.slots.held, r.held.timers, func(s *shardTimers, id string, value []byte) error {
 		t, err := readTimerRecord(id, value)
 		if err == nil {
 			s.restoreTimer(t)
@@ -180,14 +181,14 @@ func (r *stageRun) restoreTimers(st statebackend.Reader) error {
 // keepJournals makes the stage's shards keep journals from now on.
 func (r *stageRun) keepJournals() {
 	for i, s := range r.timers {
-		s.journal = newJournal(recordTimer, r.index, i)
+		s.journal = newJournal(recordTimer, r.slots.state, i)
 		if s.expiring != nil {
-			s.expiring.journal = newJournal(recordExpiry, r.index, i)
+			s.expiring.journal = newJournal(recordExpiry, r.slots.state, i)
 		}
 	}
 	if r.held != nil {
 		for i, s := range r.held.timers {
-			s.journal = newJournal(recordTrigger, r.index, i)
+			s.journal = newJournal(recordTrigger, r.slots.held, i)
 		}
 	}
 }

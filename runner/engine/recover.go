@@ -34,17 +34,27 @@ func (j *Job) recover() error {
 	return nil
 }
 
-func (j *Job) restore(st statebackend.Store, data []byte) error {
-	var rec coreRecord
+func readCoreRecord(data []byte) (rec coreRecord, err error) {
 	if err := json.Unmarshal(data, &rec); err != nil {
-		return fmt.Errorf("snapshot: %w: %w", statebackend.ErrCorrupt, err)
+		return rec, fmt.Errorf("snapshot: %w: %w", statebackend.ErrCorrupt, err)
 	}
 	if rec.Version != recoveryVersion {
-		return fmt.Errorf("it was written in format %d, this program reads format %d: go on with the version that wrote it", rec.Version, recoveryVersion)
+		return rec, fmt.Errorf("it was written in format %d, this program reads format %d: go on with the version that wrote it", rec.Version, recoveryVersion)
+	}
+	return rec, nil
+}
+
+func (j *Job) restore(st statebackend.Store, data []byte) error {
+	rec, err := readCoreRecord(data)
+	if err != nil {
+		return err
 	}
 	snap := rec.Snapshot
 	if snap == nil || len(snap.Stages) != len(j.stages) {
 		return fmt.Errorf("snapshot: %w: it is not of this pipeline", statebackend.ErrCorrupt)
+	}
+	if err := j.takeSlots(rec.Slots); err != nil {
+		return err
 	}
 	blocks := 0
 	for i, r := range j.stages {
@@ -77,7 +87,6 @@ func (j *Job) restore(st statebackend.Store, data []byte) error {
 			return fmt.Errorf("stage %s: %w", r.plan.ID, err)
 		}
 	}
-	var err error
 	if j.core, err = core.Restore(j.plan, j.cfg.Core, snap); err != nil {
 		return err
 	}
@@ -109,7 +118,7 @@ func (j *Job) restoreBlock(st statebackend.Store, stage int, q *core.QueuedBlock
 // restoreSides gives a stage's side inputs what they had.
 func (j *Job) restoreSides(st statebackend.Store, r *stageRun) error {
 	for i, side := range r.sideList {
-		prefix := sidePrefix(r.index, i)
+		prefix := sidePrefix(r.slots.sides[i])
 		var bad error
 		err := st.Scan(prefix, prefixEnd(string(prefix)), func(k, v []byte) bool {
 			var b core.Block

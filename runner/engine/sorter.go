@@ -24,14 +24,13 @@ import (
 type sorter struct {
 	*held
 	scan     *coders.Windowed
-	stage    int
 	lateness int64 // ms
 	lim      limits
 }
 
 func newSorter(s *graph.Stage, scan *coders.Windowed, shards int, lim limits, mem *memory) *sorter {
 	return &sorter{
-		held: newHeld(shards, mem), scan: scan, stage: s.Index,
+		held: newHeld(shards, mem), scan: scan,
 		lateness: s.Input.Sorting.AllowedLateness, lim: lim,
 	}
 }
@@ -192,7 +191,7 @@ func (r *sortRun) settle() *core.Timers {
 func (r *sortRun) changes() (*layer, int64) { return r.staged, r.late }
 
 func (r *sortRun) cell(group int) string {
-	return string(cellKey(nil, group, r.stage, nil, nil, "", cellSorted))
+	return string(cellKey(nil, group, r.slot, nil, nil, "", cellSorted))
 }
 
 const cellSorted = "sorted"

@@ -16,6 +16,8 @@ import (
 type stageRun struct {
 	plan  *graph.Stage
 	index int
+	// slots are where what it keeps is stored.
+	slots stageSlots
 	// input scans the queued elements; nil for an impulse.
 	input   *coders.Windowed
 	routes  *routes

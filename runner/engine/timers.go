@@ -253,10 +253,10 @@ func readTimers(f TimerFamily, tf *timerFamily, data []byte, set func(timer), cl
 	return nil
 }
 
-// timerID tells timers apart: a timer set again replaces the one of the same id.
+// timerID tells timers of one transform apart: a timer set again replaces the one of the
+// same id.
 func timerID(f TimerFamily, e *coders.TimerElement) string {
 	var b []byte
-	b = appendPart(b, f.Transform)
 	b = appendPart(b, f.Family)
 	b = appendPart(b, e.Key)
 	b = appendPart(b, e.Windows)

@@ -21,7 +21,6 @@ import (
 type trigger struct {
 	strategy *triggers.Strategy
 	grouper  *grouper
-	stage    int
 	// What is held has a timer for when a key's strategy wants to be asked again.
 	*held
 	// merger merges windows that only the SDK can merge; nil if there are none.
@@ -36,7 +35,7 @@ func compileTrigger(plan *graph.Plan, s *graph.Stage, g *grouper, shards int, me
 	if s.Input.Grouping.QuietClosing {
 		st = st.QuietClosing()
 	}
-	t := &trigger{strategy: st, grouper: g, stage: s.Index, held: newHeld(shards, mem)}
+	t := &trigger{strategy: st, grouper: g, held: newHeld(shards, mem)}
 	if t.merger, err = compileMerger(plan, s); err != nil {
 		return nil, err
 	}
@@ -205,7 +204,7 @@ func (r *triggerRun) open(key, window []byte) (*openWindow, error) {
 }
 
 func (r *triggerRun) cell(w *openWindow, id string) string {
-	return string(cellKey(nil, keyGroup(keyHash(w.key)), r.stage, w.window, w.key, "", id))
+	return string(cellKey(nil, keyGroup(keyHash(w.key)), r.slot, w.window, w.key, "", id))
 }
 
 func (r *triggerRun) element(e *coders.Element, window []byte) error {

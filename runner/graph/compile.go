@@ -85,6 +85,7 @@ func fillMaps(c *pipepb.Components) {
 // plan makes the result of the numbered drafts.
 func (c *compiler) plan() (*Plan, error) {
 	plan := &Plan{Pipeline: c.pipeline, Coders: c.coders.byID}
+	plan.nameTransforms()
 	for _, d := range c.drafts {
 		s, err := c.stage(d)
 		if err != nil {

@@ -31,6 +31,8 @@ type Plan struct {
 	Stages []*Stage
 	// Coders holds every coder that a stage names, the pipeline's own and ours.
 	Coders map[string]*pipepb.Coder
+
+	names map[string]string // see UniqueName
 }
 
 // Kind says who runs a stage.
