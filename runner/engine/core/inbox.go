@@ -262,6 +262,17 @@ func (in *inbox) timerHold(of func(*shard) *Timers) int64 {
 	return m
 }
 
+// beforeTriggers is the last event time at which no trigger of any shard is due.
+func (in *inbox) beforeTriggers() int64 {
+	m := int64(MaxTime)
+	for i := range in.shards {
+		if t := in.shards[i].triggers.Event; t != MaxTime {
+			m = min(m, t-1)
+		}
+	}
+	return m
+}
+
 func userTimers(s *shard) *Timers { return &s.timers }
 func triggers(s *shard) *Timers   { return &s.triggers }
 

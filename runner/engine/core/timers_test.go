@@ -216,6 +216,39 @@ func TestTriggersAreAskedWhenDue(t *testing.T) {
 	}
 }
 
+// TestDueTriggersHoldTheirOutput: a trigger hears of the end of its window before the
+// output watermark is past it, though nothing else holds that, whichever shard is first.
+func TestDueTriggersHoldTheirOutput(t *testing.T) {
+	p := &graph.Plan{}
+	ts := link(p, &graph.Stage{Kind: graph.TestStream, TestEvents: []graph.TestEvent{{Elements: [][]byte{{1}, {2}}}, {Watermark: 50}, {Watermark: 100}}})
+	link(p, &graph.Stage{Kind: graph.SDK, Input: &graph.Input{Keyed: true, Grouping: &graph.Grouping{Triggered: true}}}, ts)
+	c := New(p, Config{Shards: 2})
+	outputs := map[int]int64{}
+	_, done := drive(t, c, 0, Started{}, func(_ time.Duration, r RunBundle) BundleFinished {
+		ev := BundleFinished{Bundle: r.Bundle}
+		if r.Stage == 0 {
+			ev.Outputs = []Routed{{Shard: 0, Block: Block{Count: 1, Hold: 10}}, {Shard: 1, Block: Block{Count: 1, Hold: 10}}}
+		}
+		return ev
+	}, func(g GroupShard) ShardGrouped {
+		ev := ShardGrouped{Bundle: g.Bundle, Stage: g.Stage, Shard: g.Shard, Taken: len(g.Blocks)}
+		due := NoTimers
+		if g.Event < 80 {
+			due.Event = 80
+		} else {
+			outputs[g.Shard] = g.Output
+		}
+		ev.Timers = &due
+		return ev
+	})
+	if !done {
+		t.Fatal("the job is stuck")
+	}
+	if outputs[0] != 79 || outputs[1] != 79 {
+		t.Errorf("output watermarks %v where triggers are due at 80, want 79", outputs)
+	}
+}
+
 // TestHolds compares the multiset with a sorted slice.
 func TestHolds(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))

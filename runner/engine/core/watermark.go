@@ -19,7 +19,10 @@ func (c *Core) moveWatermarks() {
 		// What is buffered by a grouping holds what comes out of it, but not the
 		// time its own triggers see; so do the user's timers.
 		s.groupWM = max(s.groupWM, min(s.inputWM, s.inbox.rawHolds.min()))
-		s.firedWM = max(s.firedWM, min(s.groupWM, s.inbox.timerHold(triggers)))
+		// A trigger that is due holds it too, or its pane could come out late: with nothing
+		// else to hold it, it would be past the end of a window of which the trigger has
+		// yet to hear, and how far would depend on which shard is grouped first.
+		s.firedWM = max(s.firedWM, min(s.groupWM, s.inbox.timerHold(triggers), s.inbox.beforeTriggers()))
 		s.eventWM = max(s.eventWM, min(s.firedWM, s.inbox.holds.min()))
 		out := min(s.eventWM, s.inbox.timerHold(userTimers))
 		if out == MaxTime && s.inbox.timersPending() {
