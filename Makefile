@@ -65,6 +65,13 @@ conformance-python: build ## Beam's own Python suites against a server, in a ven
 conformance-prism: $(GOSUITE) ## The same suites on Prism, the Go SDK's own runner, to compare with.
 	$(GOSUITE) --mode prism --parallel 1 --json .cache/conformance/prism.json
 
+# How many random pipelines `make metamorphic` draws.
+CHECKS ?= 10000
+
+.PHONY: metamorphic
+metamorphic: deps ## Many random pipelines, each run in a random way and compared with a model of Beam; CHECKS=N says how many.
+	go test -tags rocksdb -timeout 60m -run 'TestPanes' ./conformance/metamorphic -rapid.checks $(CHECKS)
+
 .PHONY: crash
 crash: build bin/crash ## A streaming job killed with kill -9 fifty times, on each store: its output stays right.
 	bin/crash --store pebble

@@ -1,0 +1,249 @@
+package metamorphic
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/apache/beam/sdks/v2/go/pkg/beam/core/graph/mtime"
+	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
+)
+
+// pane is one that a grouping has sent on.
+type pane struct {
+	key         string
+	window      window
+	timestamp   int64
+	timing      string
+	first, last bool
+	// index counts all panes of a key and window, settled those that are not early: it
+	// is -1 for an early one.
+	index, settled int64
+	values         []int64 // sorted
+}
+
+func (p pane) String() string {
+	flags := ""
+	if p.first {
+		flags += " first"
+	}
+	if p.last {
+		flags += " last"
+	}
+	return fmt.Sprintf("%s %v #%d,%d %s%s at %d: %v", p.key, p.window, p.index, p.settled, p.timing, flags, p.timestamp, p.values)
+}
+
+// model groups as Beam's model has it, one element and one window after the other. The
+// rules of panes and holds are those of the Java SDK's runner library (ReduceFnRunner,
+// PaneInfoTracker, WatermarkHold), since the model's documents have none.
+type model struct {
+	*program
+	// in and out are the grouping's watermarks, processing its clock.
+	in, out, processing int64
+	cells               []*cell
+	panes               []pane
+	late                int
+}
+
+// cell is a key and window.
+type cell struct {
+	key    string
+	window window
+	firing *firing
+	// buffer are the values of the next pane, fresh says that some came since the last.
+	buffer []int64
+	fresh  bool
+	// holds are the times that elements of the next pane hold the watermark at. waits
+	// says that it is also held where the window expires.
+	holds []int64
+	waits bool
+	// panes and settled count those sent.
+	panes, settled int64
+	ended, gone    bool
+}
+
+const (
+	beginning int64 = -1 << 62
+	endOfTime       = int64(1) << 62
+)
+
+// run plays a program to its end.
+func (p *program) run(start int64) *model {
+	m := &model{program: p, in: beginning, out: beginning, processing: start}
+	for _, e := range p.events {
+		switch {
+		case e.elements != nil:
+			for _, x := range e.elements {
+				m.element(x)
+			}
+		case e.processing > 0:
+			m.pass(e.processing)
+		default:
+			m.advance(max(m.in, e.watermark))
+		}
+	}
+	m.advance(endOfTime)
+	return m
+}
+
+// expiry is the last moment at which a window takes elements.
+func (m *model) expiry(w window) int64 {
+	return min(w.max()+m.lateness, mtime.EndOfGlobalWindowTime.Milliseconds())
+}
+
+func (m *model) moment(c *cell) moment {
+	return moment{processing: m.processing, ended: m.in > c.window.max()}
+}
+
+func (m *model) element(e element) {
+	for _, w := range m.windows.assign(e.at) {
+		c := m.open(keyOf(e.value), w)
+		if c == nil || c.firing.done {
+			m.late++ // the window has expired, or its trigger will not fire any more
+			continue
+		}
+		c.buffer, c.fresh = append(c.buffer, e.value), true
+		m.hold(c, e.at)
+		c.firing.element(m.moment(c))
+		m.ask(c)
+	}
+	m.settle()
+}
+
+// open returns the cell of a key and window, or nil if the window has expired.
+func (m *model) open(key string, w window) *cell {
+	if m.in > m.expiry(w) {
+		return nil
+	}
+	for _, c := range m.cells {
+		if c.key == key && c.window == w && !c.gone {
+			return c
+		}
+	}
+	c := &cell{key: key, window: w, firing: m.trigger.start(m.windows.merging())}
+	m.cells = append(m.cells, c)
+	return c
+}
+
+// hold makes an element hold the watermark, if it is not too late for that.
+func (m *model) hold(c *cell, at int64) {
+	if m.output == pipepb.OutputTime_END_OF_WINDOW {
+		at = c.window.max()
+	}
+	if at < m.out || m.moment(c).ended {
+		c.waits = true
+		return
+	}
+	c.holds = append(c.holds, at)
+}
+
+// ask lets the trigger fire if it wants to.
+func (m *model) ask(c *cell) {
+	if c.gone || c.firing.done || !c.firing.ready(m.moment(c)) {
+		return
+	}
+	c.firing.fire(m.moment(c))
+	m.send(c, c.firing.done, m.out)
+	if c.firing.done {
+		c.buffer, c.holds, c.waits = nil, nil, false
+		return
+	}
+	// The pane of the window's end of life may be sent though nothing comes any more.
+	c.waits = m.closing == pipepb.ClosingBehavior_EMIT_ALWAYS
+}
+
+// send closes the pane, and sends it on if it isn't an empty one that nobody wants.
+func (m *model) send(c *cell, last bool, out int64) {
+	p := pane{
+		key: c.key, window: c.window, timestamp: c.window.max(),
+		first: c.panes == 0, last: last, index: c.panes, settled: c.settled,
+		values: slices.Sorted(slices.Values(c.buffer)),
+	}
+	switch {
+	case out > c.window.max(), c.settled > 0:
+		p.timing = "late"
+	case m.in > c.window.max():
+		p.timing = "on-time"
+	default:
+		p.timing, p.settled = "early", -1
+	}
+	if len(c.holds) > 0 {
+		switch m.output {
+		case pipepb.OutputTime_EARLIEST_IN_PANE:
+			p.timestamp = slices.Min(c.holds)
+		case pipepb.OutputTime_LATEST_IN_PANE:
+			p.timestamp = slices.Max(c.holds)
+		}
+	}
+	fresh := c.fresh
+	c.fresh, c.holds, c.waits = false, nil, false
+	if m.mode == pipepb.AccumulationMode_DISCARDING {
+		c.buffer = nil
+	}
+	if fresh || p.timing == "on-time" && m.onTime == pipepb.OnTimeBehavior_FIRE_ALWAYS || last && m.closing == pipepb.ClosingBehavior_EMIT_ALWAYS {
+		m.panes = append(m.panes, p)
+		c.panes++
+		if p.timing != "early" {
+			c.settled++
+		}
+	}
+}
+
+// pass moves the processing time on.
+func (m *model) pass(by int64) {
+	before := m.processing
+	m.processing += by
+	for _, c := range m.cells {
+		due := false
+		c.firing.deadlines(func(at int64) { due = due || before < at && at <= m.processing })
+		if due {
+			m.ask(c)
+		}
+	}
+	m.settle()
+}
+
+// advance moves the watermark on.
+func (m *model) advance(to int64) {
+	m.in = to
+	for _, c := range m.cells {
+		if c.gone || m.in <= c.window.max() {
+			continue
+		}
+		out := m.out
+		if m.expiry(c.window) > c.window.max() {
+			if !c.ended {
+				c.ended = true
+				m.ask(c)
+			}
+			// From the end of a window to its expiry takes time, also if the watermark
+			// leaps over both.
+			if len(c.holds) == 0 {
+				out = max(out, c.window.max()+1)
+			}
+		}
+		if m.in > m.expiry(c.window) {
+			// The last pane, whatever the trigger says.
+			if !c.firing.done {
+				m.send(c, true, out)
+			}
+			c.gone, c.holds, c.waits = true, nil, false
+		}
+	}
+	m.settle()
+}
+
+// settle lets the output watermark follow.
+func (m *model) settle() {
+	out := m.in
+	for _, c := range m.cells {
+		if m.output == pipepb.OutputTime_LATEST_IN_PANE && len(c.holds) > 0 {
+			out = min(out, slices.Max(c.holds))
+		} else if len(c.holds) > 0 {
+			out = min(out, slices.Min(c.holds))
+		}
+		if c.waits {
+			out = min(out, m.expiry(c.window))
+		}
+	}
+	m.out = max(m.out, out)
+}

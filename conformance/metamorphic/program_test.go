@@ -1,0 +1,171 @@
+package metamorphic
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/apache/beam/sdks/v2/go/pkg/beam/core/graph/mtime"
+	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
+	"pgregory.net/rapid"
+)
+
+// program is a drawn pipeline and its input: a TestStream, a WindowInto, a GroupByKey.
+type program struct {
+	windows  windowing
+	trigger  *trigger
+	mode     pipepb.AccumulationMode_Enum
+	output   pipepb.OutputTime_Enum
+	closing  pipepb.ClosingBehavior_Enum
+	onTime   pipepb.OnTimeBehavior_Enum
+	lateness int64
+	events   []event
+}
+
+// event is one of a TestStream: elements, or else a watermark, or else a move of the
+// processing time. All times are in ms.
+type event struct {
+	elements   []element
+	watermark  int64
+	processing int64
+}
+
+type element struct {
+	at int64
+	// value is unique in its program, and says its key.
+	value int64
+}
+
+const keys = 3
+
+func keyOf(value int64) string { return string(rune('a' + value%keys)) }
+
+// windowing is a WindowFn: fixed, sliding, sessions or global.
+type windowing struct {
+	kind string
+	size int64
+	// period of sliding windows.
+	period int64
+}
+
+// window is an interval of event time; end is not in it.
+type window struct{ start, end int64 }
+
+// The global window as the Go SDK shows it: it has no bounds.
+var global = window{}
+
+// max is the last moment of a window.
+func (w window) max() int64 {
+	if w == global {
+		return mtime.EndOfGlobalWindowTime.Milliseconds()
+	}
+	return w.end - 1
+}
+
+func (w window) String() string {
+	if w == global {
+		return "global"
+	}
+	return fmt.Sprintf("[%d,%d)", w.start, w.end)
+}
+
+// assign returns the windows of an element. Times are not negative.
+func (f windowing) assign(at int64) []window {
+	switch f.kind {
+	case "fixed":
+		return []window{{at / f.size * f.size, at/f.size*f.size + f.size}}
+	case "sessions":
+		return []window{{at, at + f.size}}
+	case "sliding":
+		var ws []window
+		for start := at / f.period * f.period; start > at-f.size; start -= f.period {
+			ws = append(ws, window{start, start + f.size})
+		}
+		return ws
+	}
+	return []window{global}
+}
+
+func (f windowing) merging() bool { return f.kind == "sessions" }
+
+func drawWindowing(t *rapid.T) windowing {
+	f := windowing{kind: rapid.SampledFrom([]string{"fixed", "sliding", "global"}).Draw(t, "windows")}
+	switch f.kind {
+	case "fixed":
+		f.size = rapid.SampledFrom([]int64{5, 10}).Draw(t, "size")
+	case "sliding":
+		f.period = rapid.SampledFrom([]int64{4, 5}).Draw(t, "period")
+		f.size = f.period * rapid.Int64Range(1, 3).Draw(t, "periods")
+	case "sessions":
+		f.size = rapid.SampledFrom([]int64{3, 7}).Draw(t, "gap")
+	}
+	return f
+}
+
+func drawProgram(t *rapid.T) *program {
+	p := &program{
+		windows:  drawWindowing(t),
+		trigger:  drawTrigger(t, 3),
+		mode:     pipepb.AccumulationMode_Enum(rapid.Int32Range(1, 2).Draw(t, "mode")),
+		output:   pipepb.OutputTime_Enum(rapid.Int32Range(1, 3).Draw(t, "output")),
+		closing:  pipepb.ClosingBehavior_Enum(rapid.Int32Range(1, 2).Draw(t, "closing")),
+		onTime:   pipepb.OnTimeBehavior_Enum(rapid.Int32Range(1, 2).Draw(t, "on time")),
+		lateness: rapid.SampledFrom([]int64{0, 4, 20}).Draw(t, "lateness"),
+	}
+	p.events = drawEvents(t, p)
+	return p
+}
+
+// drawEvents draws a script that has one right outcome. What the model leaves open is in
+// how many steps elements come to a grouping that arrive together, and in which order. So
+// together come only elements that fire nothing by themselves; others come one by one,
+// and between two events of a TestStream everything comes to rest.
+func drawEvents(t *rapid.T, p *program) []event {
+	var events []event
+	values, watermark := int64(0), int64(0)
+	draw := func(from int64) element {
+		values++
+		return element{at: rapid.Int64Range(from, 40).Draw(t, "at"), value: values*keys + rapid.Int64Range(0, keys-1).Draw(t, "key")}
+	}
+	for range rapid.IntRange(1, 12).Draw(t, "events") {
+		switch k := rapid.IntRange(0, 9).Draw(t, "event"); {
+		case k < 4:
+			events = append(events, event{elements: []element{draw(0)}})
+		case k < 6 && !p.trigger.eager() && watermark <= 40:
+			var es []element
+			for range rapid.IntRange(1, 6).Draw(t, "together") {
+				es = append(es, draw(watermark))
+			}
+			events = append(events, event{elements: es})
+		case k < 8:
+			watermark += rapid.Int64Range(1, 20).Draw(t, "by")
+			events = append(events, event{watermark: watermark})
+		default:
+			events = append(events, event{processing: rapid.Int64Range(1, 6).Draw(t, "passes")})
+		}
+	}
+	return events
+}
+
+func (p *program) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%+v, %v, %v, %v, %v, %v, lateness %d", p.windows, p.trigger, p.mode, p.output, p.closing, p.onTime, p.lateness)
+	for _, e := range p.events {
+		fmt.Fprintf(&b, "\n  %v", e)
+	}
+	return b.String()
+}
+
+func (e event) String() string {
+	switch {
+	case e.elements != nil:
+		var b strings.Builder
+		b.WriteString("elements")
+		for _, x := range e.elements {
+			fmt.Fprintf(&b, " %s%d@%d", keyOf(x.value), x.value, x.at)
+		}
+		return b.String()
+	case e.processing > 0:
+		return fmt.Sprintf("processing time +%d", e.processing)
+	}
+	return fmt.Sprintf("watermark %d", e.watermark)
+}

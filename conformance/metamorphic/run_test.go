@@ -1,0 +1,88 @@
+package metamorphic
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/apache/beam/sdks/v2/go/pkg/beam/core/runtime/graphx"
+	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
+	"pgregory.net/rapid"
+
+	"github.com/summerbeam/summerbeam/fnapi/inproc"
+	"github.com/summerbeam/summerbeam/runner"
+	"github.com/summerbeam/summerbeam/runner/engine"
+	"github.com/summerbeam/summerbeam/runner/engine/core"
+	"github.com/summerbeam/summerbeam/statebackend/stores"
+)
+
+// way is how a pipeline is run: what must not make a difference.
+type way struct {
+	store          string
+	durable        bool
+	shards, slots  int
+	bundleElements int64
+	// split asks for splits of bundles that are slowed down so that there is time for it.
+	split bool
+}
+
+// start is the processing time (ms) at which jobs begin.
+const start = 1000
+
+func drawWay(t *rapid.T) way {
+	return way{
+		store:          rapid.SampledFrom([]string{stores.Pebble, stores.Default()}).Draw(t, "store"),
+		durable:        rapid.IntRange(0, 3).Draw(t, "durable") == 0,
+		shards:         rapid.IntRange(1, 5).Draw(t, "shards"),
+		slots:          rapid.IntRange(1, 4).Draw(t, "slots"),
+		bundleElements: rapid.SampledFrom([]int64{1, 2, 10_000}).Draw(t, "bundle elements"),
+		split:          rapid.IntRange(0, 5).Draw(t, "split") == 0,
+	}
+}
+
+// run runs the program in this process and returns its panes.
+func (w way) run(p *program) (_ []pane, err error) {
+	ctx, stop := context.WithTimeout(context.Background(), time.Minute)
+	defer stop()
+	env, err := graphx.CreateEnvironment(ctx, inproc.EnvironmentURN, func(context.Context) string { return "" })
+	if err != nil {
+		return nil, err
+	}
+	env.Payload, env.Dependencies = nil, nil
+	id := seen.begin()
+	pause := time.Duration(0)
+	if w.split {
+		pause = 2 * time.Millisecond
+	}
+	pb, err := p.pipeline(env, id, pause)
+	if err != nil {
+		return nil, err
+	}
+	if err := w.embedded(ctx, fmt.Sprintf("metamorphic-%d", id), pb); err != nil {
+		return nil, err
+	}
+	return seen.take(id), nil
+}
+
+func (w way) embedded(ctx context.Context, name string, pb *pipepb.Pipeline) error {
+	cfg := runner.Config{
+		Store: w.store, Log: slog.New(slog.DiscardHandler),
+		Engine: engine.Config{Core: core.Config{
+			Shards: w.shards, Slots: w.slots, BundleElements: w.bundleElements,
+			ForceSplits: w.split, SplitAfter: time.Millisecond,
+			StartMillis: start, EpochInterval: time.Millisecond,
+		}},
+	}
+	if w.durable {
+		dir, err := os.MkdirTemp("", "metamorphic-")
+		if err != nil {
+			return err
+		}
+		defer os.RemoveAll(dir)
+		cfg.DataDir = dir
+	}
+	_, err := runner.RunEmbedded(ctx, cfg, name, pb, nil, inproc.Workers{})
+	return err
+}
