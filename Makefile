@@ -36,6 +36,7 @@ test: deps lint ## Everything that must pass before a change goes in.
 	go test -race ./...
 	go test -run 'TestCosts' ./runner/engine
 	go test -race -tags rocksdb $$(tools/tagged.sh rocksdb)
+	$(MAKE) conformance-vectors
 	$(MAKE) conformance-short
 	$(MAKE) crash-short
 
@@ -60,6 +61,10 @@ conformance-short: build $(GOSUITE) ## A sample of Beam's Go suites, served and 
 .PHONY: conformance-python
 conformance-python: build ## Beam's own Python suites against a server, in a venv that it makes.
 	conformance/python/run.sh --json .cache/conformance/python.json
+
+.PHONY: conformance-vectors
+conformance-vectors: ## Beam's trigger transcripts and standard coder vectors, from the Python SDK's wheel.
+	@conformance/vectors.sh
 
 .PHONY: conformance-prism
 conformance-prism: $(GOSUITE) ## The same suites on Prism, the Go SDK's own runner, to compare with.

@@ -20,21 +20,23 @@ import (
 func TestTranscripts(t *testing.T) {
 	file := os.Getenv("SUMMERBEAM_TRANSCRIPTS")
 	if file == "" {
-		t.Skip("SUMMERBEAM_TRANSCRIPTS does not name Beam's trigger_transcripts.yaml")
+		t.Skip("SUMMERBEAM_TRANSCRIPTS does not name Beam's trigger_transcripts.yaml: see make conformance-vectors")
 	}
 	b, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	passed, failed := 0, 0
+	passed, all := 0, 0
 	for _, doc := range strings.Split(string(b), "\n---") {
 		v, err := parseYAML(doc)
 		if err != nil {
 			t.Fatal(err)
 		}
 		spec := v.(map[string]any)
+		all++
+		ok := true
 		for _, batched := range []bool{false, true} {
-			ok := t.Run(fmt.Sprintf("%v/batched=%v", spec["name"], batched), func(t *testing.T) {
+			ok = t.Run(fmt.Sprintf("%v/batched=%v", spec["name"], batched), func(t *testing.T) {
 				err := runTranscript(t, spec, batched)
 				want, bad := spec["error"].(string)
 				switch {
@@ -43,18 +45,16 @@ func TestTranscripts(t *testing.T) {
 				case bad && (err == nil || !regexp.MustCompile(want).MatchString(err.Error())):
 					t.Errorf("a bad transcript: got %v, want an error with %q", err, want)
 				}
-			})
-			if ok {
-				passed++
-			} else {
-				failed++
-			}
+			}) && ok
+		}
+		if ok {
+			passed++
 		}
 	}
-	t.Logf("%d passed, %d failed", passed, failed)
-	if passed == 0 {
-		t.Error("no transcripts")
+	if want := len(regexp.MustCompile(`(?m)^name:`).FindAllString(string(b), -1)); all != want || all == 0 {
+		t.Errorf("%d transcripts run, %d are in the file", all, want)
 	}
+	t.Logf("transcripts: %d of %d, each element by element and by the block", passed, all)
 }
 
 func runTranscript(t *testing.T, spec map[string]any, batched bool) error {
