@@ -97,9 +97,12 @@ func (b *bundleState) Get(ctx context.Context, key *fnpb.StateKey, token []byte)
 	}
 	switch c.kind {
 	case recordMultimap:
-		if c.allKeys {
+		switch {
+		case c.entries:
+			data, err = b.mapEntries(&r, c)
+		case c.allKeys:
 			data, err = r.mapKeys(nil, c.cell)
-		} else {
+		default:
 			data, err = r.mapValue(nil, c.cell, c.mapKey)
 		}
 	case recordList:
@@ -186,8 +189,9 @@ type address struct {
 	kind          byte
 	transform, id string
 	mapKey        []byte
-	allKeys       bool
-	sort          sortRange
+	// allKeys stands for the whole multimap; entries says that its values are asked for, too.
+	allKeys, entries bool
+	sort             sortRange
 }
 
 func (b *bundleState) parse(key *fnpb.StateKey) (address, error) {
@@ -214,7 +218,12 @@ func (b *bundleState) parse(key *fnpb.StateKey) (address, error) {
 		}
 		window, userKey = u.GetWindow(), u.GetKey()
 	default:
-		return a, fmt.Errorf("%w: %v", errUnknownKey, key)
+		u := multimapEntries(key)
+		if u == nil {
+			return a, fmt.Errorf("%w: %v", errUnknownKey, key)
+		}
+		a = address{kind: recordMultimap, transform: u.GetTransformId(), id: u.GetUserStateId(), allKeys: true, entries: true}
+		window, userKey = u.GetWindow(), u.GetKey()
 	}
 	if b.shard == nil {
 		return a, fmt.Errorf("transform %s asks for user state, but its stage has none declared", a.transform)

@@ -91,7 +91,7 @@ func statefulStage(t fataler) *stageRun {
 	}
 	return &stageRun{
 		index:  3,
-		states: map[sideID]*coders.Scanner{{"t", "bag"}: nil, {"t", "map"}: nil, {"t", "list"}: value},
+		states: map[sideID]declaredState{{"t", "bag"}: {}, {"t", "map"}: {value: value}, {"t", "list"}: {value: value, list: true}},
 		shards: []*shardState{newShardState(nil, 400)},
 	}
 }

@@ -28,10 +28,8 @@ type stageRun struct {
 	sideList []*sideInput
 
 	// shards has the user state of each shard; nil for a stage without.
-	shards []*shardState
-	// states are the declared states; the scanner is that of an ordered list's
-	// values and nil for other kinds.
-	states   map[sideID]*coders.Scanner
+	shards   []*shardState
+	states   map[sideID]declaredState
 	families []TimerFamily
 
 	// timers has the timers of each shard, and scanners for what the families'
@@ -68,7 +66,7 @@ func (r *stageRun) allShards() []*shardState {
 
 func newStageRun(plan *graph.Plan, s *graph.Stage, cfg core.Config, lim limits, keep *keeper) (*stageRun, error) {
 	mem := keep.mem
-	r := &stageRun{plan: s, index: s.Index, sides: make(map[sideID]*sideInput), states: make(map[sideID]*coders.Scanner)}
+	r := &stageRun{plan: s, index: s.Index, sides: make(map[sideID]*sideInput), states: make(map[sideID]declaredState)}
 	r.caches = cachesState(plan, s)
 	shards := cfg.ShardsOf(s)
 	if s.Unlifted != nil {
@@ -162,14 +160,22 @@ func (r *stageRun) declareStates(plan *graph.Plan) error {
 			return fmt.Errorf("transform %s: ParDo payload: %w", t.GetUniqueName(), err)
 		}
 		for name, spec := range p.GetStateSpecs() {
-			var value *coders.Scanner
-			if l := spec.GetOrderedListSpec(); l != nil {
+			state, coder := declaredState{}, ""
+			switch spec.GetSpec().(type) {
+			case *pipepb.StateSpec_OrderedListSpec:
+				state.list, coder = true, spec.GetOrderedListSpec().GetElementCoderId()
+			case *pipepb.StateSpec_MapSpec:
+				coder = spec.GetMapSpec().GetValueCoderId()
+			case *pipepb.StateSpec_MultimapSpec:
+				coder = spec.GetMultimapSpec().GetValueCoderId()
+			}
+			if coder != "" {
 				var err error
-				if value, err = coders.Compile(plan.Coders, l.GetElementCoderId()); err != nil {
+				if state.value, err = coders.Compile(plan.Coders, coder); err != nil {
 					return fmt.Errorf("transform %s: state %s: %w", t.GetUniqueName(), name, err)
 				}
 			}
-			r.states[sideID{id, name}] = value
+			r.states[sideID{id, name}] = state
 		}
 	}
 	return nil
@@ -186,9 +192,16 @@ func (r *stageRun) knowsState(transform, id string) bool {
 }
 
 func (r *stageRun) splitList(transform, id string, data []byte) ([]listEntry, error) {
-	value := r.states[sideID{transform, id}]
-	if value == nil {
+	s := r.states[sideID{transform, id}]
+	if !s.list {
 		return nil, fmt.Errorf("state %q of transform %s is not an ordered list", id, transform)
 	}
-	return splitList(value, data)
+	return splitList(s.value, data)
+}
+
+// declaredState is what of a state's declaration the runner makes use of.
+type declaredState struct {
+	// value scans the values of an ordered list or a map; nil for other kinds.
+	value *coders.Scanner
+	list  bool
 }

@@ -202,6 +202,15 @@ func (r *reader) scanBag(dst []byte, prefix string) (data []byte, epochs []uint6
 
 // mapKeys appends the map keys that have a value, in no promised order.
 func (r *reader) mapKeys(dst []byte, key string) ([]byte, error) {
+	err := r.eachMapKey(key, func(k string, _ []byte) error {
+		dst = append(dst, k...)
+		return nil
+	})
+	return dst, err
+}
+
+// eachMapKey calls f with each map key that has a value, and its values.
+func (r *reader) eachMapKey(key string, f func(mapKey string, values []byte) error) error {
 	var keys []string
 	seen := make(map[string]bool)
 	note := func(k string) {
@@ -224,7 +233,7 @@ func (r *reader) mapKeys(dst []byte, key string) ([]byte, error) {
 	if !hidden {
 		st, err := r.store()
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if st != nil {
 			prefix := key + string(rune(recordMultimap))
@@ -243,20 +252,23 @@ func (r *reader) mapKeys(dst []byte, key string) ([]byte, error) {
 				err = bad
 			}
 			if err != nil {
-				return nil, err
+				return err
 			}
 		}
 	}
 	for _, k := range keys {
 		v, err := r.mapValue(nil, key, []byte(k))
 		if err != nil {
-			return nil, err
+			return err
 		}
-		if len(v) > 0 {
-			dst = append(dst, k...)
+		if len(v) == 0 {
+			continue
+		}
+		if err := f(k, v); err != nil {
+			return err
 		}
 	}
-	return dst, nil
+	return nil
 }
 
 // list appends an ordered list's entries within the range, in order.

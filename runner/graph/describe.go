@@ -303,9 +303,10 @@ func (c *compiler) describeTransform(l *leaf, s *Stage) (*pipepb.PTransform, err
 	return t, nil
 }
 
-// rewriteParDo gives timers and ordered lists their wire coders: of these the
-// runner reads what is inside. Other state is bytes to it. It says whether
-// anything changed; mostly nothing does, and the payload stays as the SDK wrote it.
+// rewriteParDo gives timers, the elements of ordered lists and the values of maps their
+// wire coders: of these the runner reads what is inside. Other state is bytes to it. It
+// says whether anything changed; mostly nothing does, and the payload stays as the SDK
+// wrote it.
 func (c *compiler) rewriteParDo(l *leaf) (changed bool) {
 	if !l.stateful() {
 		return false
@@ -318,6 +319,13 @@ func (c *compiler) rewriteParDo(l *leaf) (changed bool) {
 	for _, spec := range l.parDo.GetStateSpecs() {
 		if list := spec.GetOrderedListSpec(); list != nil {
 			set(&list.ElementCoderId, c.coders.wire(list.ElementCoderId))
+		}
+		// Whoever asks for all entries wants the values of a key counted.
+		if m := spec.GetMapSpec(); m != nil {
+			set(&m.ValueCoderId, c.coders.wire(m.ValueCoderId))
+		}
+		if m := spec.GetMultimapSpec(); m != nil {
+			set(&m.ValueCoderId, c.coders.wire(m.ValueCoderId))
 		}
 	}
 	for _, spec := range l.parDo.GetTimerFamilySpecs() {
