@@ -126,6 +126,7 @@ func (j *jobs) Prepare(info *engine.JobInfo, p *pipepb.Pipeline) (job.Execution,
 		return nil, err
 	}
 	cfg.Workers = j.workers
+	cfg.TestService = callTestService
 	cfg.Core.Ephemeral = j.temp
 	cfg.SpillDir = filepath.Join(j.dir, "spill", info.ID)
 	var lives *home

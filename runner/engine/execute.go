@@ -93,7 +93,10 @@ func (j *Job) runBundle(ctx context.Context, a core.RunBundle, r *runningBundle)
 	switch r.stage.plan.Kind {
 	case graph.TestStream:
 		for _, b := range a.Blocks {
-			ev := &r.stage.plan.TestEvents[b.Payload.(int)]
+			ev, told := b.Payload.(*graph.TestEvent)
+			if !told {
+				ev = &r.stage.plan.TestEvents[b.Payload.(int)]
+			}
 			for _, e := range ev.Elements {
 				if err := out.add(ev.Output, e); err != nil {
 					return nil, err

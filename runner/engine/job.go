@@ -29,6 +29,9 @@ type Config struct {
 	OpenStore func() (statebackend.Store, error)
 	// Workers starts workers.
 	Workers Workers
+	// TestService calls the service that a TestStream without a script gets its events
+	// from. Nil: there are no such TestStreams.
+	TestService func(ctx context.Context, address string, tags []string) (TestFeed, error)
 	// MemoryBytes bounds the data held in memory (default DefaultMemory). Memory, if
 	// set, is used in its place: a budget that several jobs share.
 	MemoryBytes int64
@@ -99,6 +102,7 @@ type Job struct {
 	grouping map[core.BundleID]*groupRun
 	started  time.Time
 	progress progress
+	feeds    map[int]*testFeed // by stage
 
 	// asked numbers the bundles that answer questions.
 	asked atomic.Uint64
@@ -161,6 +165,7 @@ func New(cfg Config, info *JobInfo, plan *graph.Plan) (*Job, error) {
 		finalize: make(map[core.BundleID]*runningBundle),
 		grouping: make(map[core.BundleID]*groupRun),
 		drained:  make(chan struct{}),
+		feeds:    make(map[int]*testFeed),
 	}
 	j.store.open = cfg.OpenStore
 	mem := newMemory(cfg.Memory)
@@ -243,6 +248,9 @@ func (j *Job) loop(ctx context.Context) error {
 	// Bundles outlive ctx's end by a moment: the core learns of it first and then
 	// aborts them one by one, so a canceled bundle is never taken for a failed one.
 	work := context.WithoutCancel(ctx)
+	// Services of TestStreams are left when the job is over.
+	ctx, leave := context.WithCancel(ctx)
+	defer leave()
 	wake := time.NewTimer(time.Hour)
 	defer wake.Stop()
 	poll := time.NewTicker(j.cfg.ProgressEvery)
@@ -331,6 +339,8 @@ func (j *Job) do(ctx, work context.Context, a core.Action) {
 		}
 	case core.AskSplit:
 		j.askSplit(work, a)
+	case core.AskTestEvent:
+		j.askTestEvent(ctx, a.Stage)
 	case core.GroupShard:
 		j.startGrouping(ctx, a)
 	case core.AddSideInput:

@@ -109,8 +109,15 @@ func (c *compiler) stage(d *draft) (*Stage, error) {
 		}
 		return s, c.describeTruncation(d, s)
 	case TestStream:
-		var err error
-		s.TestEvents, err = c.testEvents(d)
+		script, err := c.testScript(d)
+		if err != nil {
+			return nil, err
+		}
+		if url := d.leaves[0].test.GetEndpoint().GetUrl(); url != "" {
+			s.TestService, s.TestScript = url, script
+			return s, nil
+		}
+		s.TestEvents, err = c.testEvents(script)
 		return s, err
 	}
 	return s, nil

@@ -89,6 +89,10 @@ type Stage struct {
 	Finalizes bool
 	// TestEvents is the script of a TestStream.
 	TestEvents []TestEvent
+	// TestService is the address of the service that a TestStream gets its events from, one
+	// by one, and TestScript reads them; empty and nil if it has a script.
+	TestService string
+	TestScript  *TestScript
 	// Descriptor is what a worker registers. Its id is the stage's ID; its sources
 	// and sinks carry RemoteGrpcPort payloads with a coder and no endpoint, and
 	// its API endpoints are empty: the worker's side fills them in.

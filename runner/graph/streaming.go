@@ -3,8 +3,13 @@ package graph
 import "slices"
 
 // Endless says that the pipeline has a source without an end, or a TestStream, which
-// stands for one: its job is one to go on with after a crash, not to begin anew.
+// stands for one: its job is one to go on with after a crash, not to begin anew. A job
+// with a TestStream that gets its events from a service can't be gone on with: the service
+// tells each event once.
 func (p *Plan) Endless() bool {
+	if slices.ContainsFunc(p.Stages, func(s *Stage) bool { return s.TestService != "" }) {
+		return false
+	}
 	return slices.ContainsFunc(p.Stages, func(s *Stage) bool { return s.Unbounded || s.Kind == TestStream })
 }
 

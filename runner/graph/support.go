@@ -17,7 +17,6 @@ type limit struct {
 
 var limits = []limit{
 	{unknownTransform},
-	{testStreamService},
 	{customMerging},
 	{parDoLimit(unknownState)},
 	{parDoLimit(splittableState)},

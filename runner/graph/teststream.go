@@ -1,7 +1,6 @@
 package graph
 
 import (
-	"fmt"
 	"math"
 
 	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
@@ -44,89 +43,128 @@ func (c *compiler) isGoCustom(id string) bool {
 	return c.coders.byID[id].GetSpec().GetUrn() == "beam:go:coder:custom:v1"
 }
 
-// testEvents reads the script of a TestStream stage whose outputs have their places.
-func (c *compiler) testEvents(d *draft) ([]TestEvent, error) {
+// TestScript reads the events of a TestStream. It doesn't change.
+type TestScript struct {
+	leaf *leaf
+	// outputs are the places of the outputs that somebody reads, by tag.
+	outputs map[string]int
+	// prefix says that a length goes in front of each element, or of its value if key is
+	// set, which scans the elements' keys.
+	prefix bool
+	key    *coders.Scanner
+}
+
+// testScript prepares to read the script of a TestStream stage whose outputs have their
+// places.
+func (c *compiler) testScript(d *draft) (*TestScript, error) {
 	l := d.leaves[0]
-	outputs := make(map[string]int)
+	s := &TestScript{leaf: l, outputs: make(map[string]int)}
+	places := make(map[string]int)
 	for _, o := range d.outputs {
-		outputs[o.collection] = o.index
+		places[o.collection] = o.index
 	}
-	output := func(tag string) (int, bool, error) {
-		for _, p := range l.outputs {
-			if p.local == tag || len(l.outputs) == 1 {
-				i, read := outputs[p.collection]
-				return i, read, nil
-			}
+	for _, p := range l.outputs {
+		if i, read := places[p.collection]; read {
+			s.outputs[p.local] = i
 		}
-		return 0, false, l.broken("an event for output %q, which it doesn't have", tag)
 	}
-	var events []TestEvent
-	for _, e := range l.test.GetEvents() {
-		var ev TestEvent
-		var read bool
+	id := l.test.GetCoderId()
+	wire := c.testElementCoder(id)
+	if c.coders.same(wire, id) || c.isGoCustom(id) {
+		return s, nil
+	}
+	s.prefix = true
+	if c.coders.isKV(wire) {
+		k, _ := c.coders.parts(id)
 		var err error
-		switch e := e.GetEvent().(type) {
-		case *pipepb.TestStreamPayload_Event_ElementEvent:
-			if ev.Output, read, err = output(e.ElementEvent.GetTag()); err != nil {
-				return nil, err
-			}
-			for _, el := range e.ElementEvent.GetElements() {
-				b, err := c.testElement(l, el)
-				if err != nil {
-					return nil, err
-				}
-				ev.Elements = append(ev.Elements, b)
-			}
-			read = read && len(ev.Elements) > 0
-		case *pipepb.TestStreamPayload_Event_WatermarkEvent:
-			if ev.Output, read, err = output(e.WatermarkEvent.GetTag()); err != nil {
-				return nil, err
-			}
-			if ev.Watermark = e.WatermarkEvent.GetNewWatermark(); ev.Watermark >= coders.MaxTimestamp {
-				ev.Watermark = math.MaxInt64
-			}
-		case *pipepb.TestStreamPayload_Event_ProcessingTimeEvent:
-			if ev.Advance = e.ProcessingTimeEvent.GetAdvanceDuration(); ev.Advance < 0 {
-				return nil, l.broken("processing time goes back by %d ms", -ev.Advance)
-			}
-			read = ev.Advance > 0
-		default:
-			return nil, l.broken("an event of an unknown kind")
+		if s.key, err = coders.Compile(c.coders.byID, k); err != nil {
+			return nil, l.broken("the coder of its keys: %w", err)
 		}
-		// What nobody reads needs no event.
-		if read {
+	}
+	return s, nil
+}
+
+// testEvents reads the whole script that stands in the payload.
+func (c *compiler) testEvents(s *TestScript) ([]TestEvent, error) {
+	var events []TestEvent
+	for _, e := range s.leaf.test.GetEvents() {
+		ev, matters, err := s.Event(e)
+		if err != nil {
+			return nil, err
+		}
+		if matters {
 			events = append(events, ev)
 		}
 	}
 	return events, nil
 }
 
-// testElement makes a windowed value of an element in the payload.
-func (c *compiler) testElement(l *leaf, el *pipepb.TestStreamPayload_TimestampedElement) ([]byte, error) {
-	id := l.test.GetCoderId()
-	wire := c.testElementCoder(id)
+// Tags are the names of the TestStream's outputs, in order.
+func (s *TestScript) Tags() []string {
+	var tags []string
+	for _, p := range s.leaf.outputs {
+		tags = append(tags, p.local)
+	}
+	return tags
+}
+
+// Event reads one event. It says whether the event matters: what nobody reads doesn't.
+func (s *TestScript) Event(e *pipepb.TestStreamPayload_Event) (ev TestEvent, matters bool, err error) {
+	switch e := e.GetEvent().(type) {
+	case *pipepb.TestStreamPayload_Event_ElementEvent:
+		if ev.Output, matters, err = s.output(e.ElementEvent.GetTag()); err != nil {
+			return ev, false, err
+		}
+		for _, el := range e.ElementEvent.GetElements() {
+			b, err := s.element(el)
+			if err != nil {
+				return ev, false, err
+			}
+			ev.Elements = append(ev.Elements, b)
+		}
+		return ev, matters && len(ev.Elements) > 0, nil
+	case *pipepb.TestStreamPayload_Event_WatermarkEvent:
+		if ev.Watermark = e.WatermarkEvent.GetNewWatermark(); ev.Watermark >= coders.MaxTimestamp {
+			ev.Watermark = math.MaxInt64
+		}
+		ev.Output, matters, err = s.output(e.WatermarkEvent.GetTag())
+		return ev, matters, err
+	case *pipepb.TestStreamPayload_Event_ProcessingTimeEvent:
+		if ev.Advance = e.ProcessingTimeEvent.GetAdvanceDuration(); ev.Advance < 0 {
+			return ev, false, s.leaf.broken("processing time goes back by %d ms", -ev.Advance)
+		}
+		return ev, ev.Advance > 0, nil
+	}
+	return ev, false, s.leaf.broken("an event of an unknown kind")
+}
+
+// output finds an output by its tag; one that nobody reads is not found.
+func (s *TestScript) output(tag string) (place int, read bool, err error) {
+	for _, p := range s.leaf.outputs {
+		if p.local == tag || len(s.leaf.outputs) == 1 {
+			place, read = s.outputs[p.local]
+			return place, read, nil
+		}
+	}
+	return 0, false, s.leaf.broken("an event for output %q, which it doesn't have", tag)
+}
+
+// element makes a windowed value of an element in the payload.
+func (s *TestScript) element(el *pipepb.TestStreamPayload_TimestampedElement) ([]byte, error) {
 	value := el.GetEncodedElement()
 	b := coders.AppendHeader(nil, el.GetTimestamp(), nil, 1, []byte{coders.PaneNoFiring})
-	switch {
-	case c.coders.same(wire, id), c.isGoCustom(id):
-	case c.coders.isKV(wire):
-		k, _ := c.coders.parts(id)
-		scan, err := coders.Compile(c.coders.byID, k)
+	if s.key != nil {
+		n, err := s.key.Skip(value)
 		if err != nil {
-			return nil, l.broken("the coder of its keys: %w", err)
-		}
-		n, err := scan.Skip(value)
-		if err != nil {
-			return nil, l.broken("an element's key: %w", err)
+			return nil, s.leaf.broken("an element's key: %w", err)
 		}
 		b = append(b, value[:n]...)
 		value = value[n:]
-		b = coders.AppendLength(b, len(value))
-	default:
+	}
+	if s.prefix {
 		b = coders.AppendLength(b, len(value))
 	}
-	b = append(b, value...)
-	return b, nil
+	return append(b, value...), nil
 }
 
 // readTestStream parses a TestStream's payload.
@@ -134,15 +172,6 @@ func (l *leaf) readTestStream(b []byte) error {
 	l.test = &pipepb.TestStreamPayload{}
 	if err := proto.Unmarshal(b, l.test); err != nil {
 		return l.broken("its payload is not a TestStreamPayload: %w", err)
-	}
-	return nil
-}
-
-// testStreamService is the reason against a TestStream that asks a service for its
-// events.
-func testStreamService(_ *compiler, l *leaf) []string {
-	if url := l.test.GetEndpoint().GetUrl(); url != "" {
-		return []string{fmt.Sprintf("a TestStream that takes its events from the service at %s", url)}
 	}
 	return nil
 }

@@ -34,6 +34,9 @@ func (p *Plan) String() string {
 				p.edges(in.From), coderText(p.Coders, in.Coder, 0))
 			p.writeSideWindows(&b, in.Windows)
 		}
+		if s.TestService != "" {
+			fmt.Fprintf(&b, "    events from %s\n", s.TestService)
+		}
 		if len(s.Transforms) > 0 {
 			fmt.Fprintf(&b, "    runs %s\n", strings.Join(s.Transforms, " "))
 		}

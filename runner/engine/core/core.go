@@ -248,6 +248,8 @@ func (c *Core) Step(now time.Duration, ev Event) []Action {
 		c.epochDurable(ev)
 	case SplitAnswered:
 		c.splitAnswered(ev)
+	case TestEvent:
+		c.testEvent(ev)
 	case Canceled:
 		c.stop(ev.Cause)
 	case Drained:

@@ -1,6 +1,10 @@
 package core
 
-import "time"
+import (
+	"time"
+
+	"github.com/summerbeam/summerbeam/runner/graph"
+)
 
 // Event is something that happened outside the core.
 type Event interface{ event() }
@@ -90,6 +94,13 @@ type SplitAnswered struct {
 	Idle bool
 }
 
+// TestEvent answers AskTestEvent. A nil Event says that there are no more.
+type TestEvent struct {
+	Stage int
+	Event *graph.TestEvent
+	Err   error
+}
+
 // Tick tells the time; nothing else happened.
 type Tick struct{}
 
@@ -109,6 +120,7 @@ func (BundleFailed) event()   {}
 func (ShardGrouped) event()   {}
 func (EpochDurable) event()   {}
 func (SplitAnswered) event()  {}
+func (TestEvent) event()      {}
 func (Tick) event()           {}
 func (Memory) event()         {}
 func (Drained) event()        {}
@@ -169,6 +181,9 @@ type AskSplit struct {
 	Elements int64
 }
 
+// AskTestEvent asks the service of a TestStream for its next event.
+type AskTestEvent struct{ Stage int }
+
 // GroupShard asks for a shard's elements to be grouped by key and window. For a
 // stage with triggers Blocks are what has come since, and Event and Processing
 // the times (ms) to which the shard's trigger timers fire; panes that fire come
@@ -216,6 +231,7 @@ func (RunBundle) action()     {}
 func (Commit) action()        {}
 func (Abort) action()         {}
 func (AskSplit) action()      {}
+func (AskTestEvent) action()  {}
 func (GroupShard) action()    {}
 func (AddSideInput) action()  {}
 func (SealSideInput) action() {}

@@ -1,19 +1,28 @@
 package core
 
-import "github.com/summerbeam/summerbeam/runner/graph"
+import (
+	"fmt"
+
+	"github.com/summerbeam/summerbeam/runner/graph"
+)
 
 // testStream plays a TestStream's script. An event happens only when the job is
 // quiescent: nothing runs, and nothing can be started. So all that the event
 // before it has caused, timers included, is over.
+//
+// A TestStream without a script asks a service for an event when it has come to its turn,
+// and waits for it. The driver asks, and answers with TestEvent.
 type testStream struct {
 	events []graph.TestEvent
 	next   int
+	// served: events come from a service, until closed. asked says that one is due.
+	served, closed, asked bool
 	// watermarks of each output (ms).
 	watermarks []int64
 }
 
 func newTestStream(p *graph.Stage) *testStream {
-	t := &testStream{events: p.TestEvents, watermarks: make([]int64, len(p.Outputs))}
+	t := &testStream{events: p.TestEvents, watermarks: make([]int64, len(p.Outputs)), served: p.TestService != ""}
 	for i := range t.watermarks {
 		t.watermarks[i] = MinTime
 	}
@@ -23,7 +32,10 @@ func newTestStream(p *graph.Stage) *testStream {
 func (t *testStream) over() bool { return t.next > len(t.events) }
 
 // end drops what is left of the script.
-func (t *testStream) end() { t.next = max(t.next, len(t.events)) }
+func (t *testStream) end() { t.next, t.closed = max(t.next, len(t.events)), true }
+
+// waits says that the next event must come from the service first.
+func (t *testStream) waits() bool { return t.served && !t.closed && t.next >= len(t.events) }
 
 // minWatermark is what the stage as a whole has reached.
 func (t *testStream) minWatermark() int64 {
@@ -47,6 +59,15 @@ func (c *Core) nextTestEvent() bool {
 			continue
 		}
 		t := s.test
+		if t.waits() {
+			// Streams play one after the other: what another would do now depends on what
+			// this one says.
+			if !t.asked {
+				t.asked = true
+				c.do(AskTestEvent{Stage: i})
+			}
+			return false
+		}
 		t.next++
 		if t.over() {
 			for o := range t.watermarks {
@@ -59,7 +80,11 @@ func (c *Core) nextTestEvent() bool {
 		switch {
 		case len(ev.Elements) > 0:
 			// The driver routes them, as a bundle of this stage.
-			s.inbox.push(0, Block{Count: int64(len(ev.Elements)), Hold: MinTime, Payload: t.next - 1})
+			b := Block{Count: int64(len(ev.Elements)), Hold: MinTime, Payload: t.next - 1}
+			if t.served {
+				b.Payload = ev
+			}
+			s.inbox.push(0, b)
 		case ev.Advance > 0:
 			c.moved += min(ev.Advance, MaxTime-c.moved-c.cfg.StartMillis)
 		default:
@@ -69,6 +94,23 @@ func (c *Core) nextTestEvent() bool {
 		return true
 	}
 	return c.jump()
+}
+
+// testEvent takes an event that the service has told.
+func (c *Core) testEvent(ev TestEvent) {
+	s := &c.stages[ev.Stage]
+	t := s.test
+	t.asked = false
+	switch {
+	case ev.Err != nil:
+		c.stop(fmt.Errorf("stage %s: TestStream: %w", s.plan.ID, ev.Err))
+	case t.closed: // by a drain
+	case ev.Event == nil:
+		t.closed = true
+	default:
+		// A new slice: blocks point into the old one, and nobody needs what was before.
+		t.events, t.next = []graph.TestEvent{*ev.Event}, 0
+	}
 }
 
 // jump moves processing time to the next timer in that domain once all TestStreams
