@@ -25,12 +25,19 @@ import (
 //
 // A job is known by its name. Who starts a pipeline under the name of a home goes on
 // from the last epoch in it, if the pipeline has the shape of the one that lived there:
-// stages, coders and names are the same. What DoFns do inside may change.
+// stages, coders and names are the same. What DoFns do inside may change. A pipeline of
+// another shape takes the home over if it says so, see update.go.
 // The home is removed when the job is done or cancelled. It stays when the process
 // ends, and when the job fails.
 type home struct {
 	dir    string
 	record homeRecord
+	// update is how a pipeline of another shape takes over; nil if it has the same.
+	update *takeover
+	// moved says that the record is this job's.
+	moved bool
+	// before removes what an update has taken the place of.
+	before func() error
 }
 
 // homeRecord is the content of job.json.
@@ -45,18 +52,27 @@ type homeRecord struct {
 	// are kept by shard.
 	Shards, StateSlots, StateShards int
 	Created                         time.Time
+	// Generation counts the updates. Store and submission are named by it, so that the
+	// record's rename is the moment at which both change.
+	Generation int
+	// Failed is why the job failed, empty if it didn't: who starts it again goes on with it,
+	// a server doesn't by itself.
+	Failed string `json:",omitempty"`
 }
 
-const homeVersion = 1
+const homeVersion = 2
 
 // openHome finds the job's home, or says where it will be. Nothing is written. cfg's
 // shards become those of the home.
 func (j *jobs) openHome(info *engine.JobInfo, plan *graph.Plan, cfg *engine.Config) (*home, error) {
-	sum := sha256.Sum256([]byte(plan.String()))
+	how, err := readUpdateOptions(info.Options)
+	if err != nil {
+		return nil, err
+	}
 	h := &home{
 		dir: filepath.Join(j.dir, "jobs", "name-"+url.PathEscape(info.Name)),
 		record: homeRecord{
-			Version: homeVersion, Name: info.Name, Plan: hex.EncodeToString(sum[:]),
+			Version: homeVersion, Name: info.Name, Plan: planHash(plan),
 			Shards: cfg.Core.Shards, StateSlots: cfg.Core.StateSlots, StateShards: cfg.Core.StateShards,
 			Created: time.Now().UTC(),
 		},
@@ -64,39 +80,55 @@ func (j *jobs) openHome(info *engine.JobInfo, plan *graph.Plan, cfg *engine.Conf
 	if info.Name == "" {
 		h.dir = filepath.Join(j.dir, "jobs", info.ID)
 	}
-	data, err := os.ReadFile(h.file())
+	old, err := h.read()
 	if errors.Is(err, fs.ErrNotExist) {
 		return h, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("the job's record: %w", err)
-	}
-	var old homeRecord
-	if err := json.Unmarshal(data, &old); err != nil {
-		return nil, fmt.Errorf("the job's record %s is damaged: %w", h.file(), err)
-	}
-	if old.Version != homeVersion {
-		return nil, fmt.Errorf("%s was written in format %d, this program reads format %d: go on with the version that wrote it", h.dir, old.Version, homeVersion)
-	}
-	if old.Plan != h.record.Plan {
-		return nil, fmt.Errorf("a job named %q lives in %s, and its pipeline has another shape than this one: "+
-			"give this one another --job_name, or remove that directory and with it the other's state", info.Name, h.dir)
+		return nil, err
 	}
 	h.record = old
+	if err := h.compare(plan, how); err != nil {
+		return nil, err
+	}
 	cfg.Core.Shards, cfg.Core.StateSlots, cfg.Core.StateShards = old.Shards, old.StateSlots, old.StateShards
 	return h, nil
 }
 
+// read reads the record. Its error is fs.ErrNotExist if nobody lives there.
+func (h *home) read() (r homeRecord, err error) {
+	data, err := os.ReadFile(h.file())
+	if err != nil {
+		return r, fmt.Errorf("the job's record: %w", err)
+	}
+	if err := json.Unmarshal(data, &r); err != nil {
+		return r, fmt.Errorf("the job's record %s is damaged: %w", h.file(), err)
+	}
+	if r.Version != homeVersion {
+		return r, fmt.Errorf("%s was written in format %d, this program reads format %d: go on with the version that wrote it", h.dir, r.Version, homeVersion)
+	}
+	return r, nil
+}
+
+func planHash(plan *graph.Plan) string {
+	sum := sha256.Sum256([]byte(plan.String()))
+	return hex.EncodeToString(sum[:])
+}
+
 func (h *home) file() string  { return filepath.Join(h.dir, "job.json") }
-func (h *home) store() string { return filepath.Join(h.dir, "store") }
+func (h *home) store() string { return filepath.Join(h.dir, generation("store", h.record.Generation)) }
+
+// generation names a file that an update puts another in the place of.
+func generation(name string, n int) string {
+	if n == 0 {
+		return name
+	}
+	return fmt.Sprintf("%s-%d", name, n)
+}
 
 // move writes down who lives here from now on, before the first epoch is written.
 func (h *home) move(job string, req *jobpb.PrepareJobRequest) error {
-	h.record.Job = job
-	data, err := json.MarshalIndent(h.record, "", "  ")
-	if err != nil {
-		return err
-	}
+	h.record.Job, h.record.Failed = job, ""
 	if err := os.MkdirAll(h.dir, 0o755); err != nil {
 		return err
 	}
@@ -107,7 +139,29 @@ func (h *home) move(job string, req *jobpb.PrepareJobRequest) error {
 	if err := replaceFile(h.submission(), submission); err != nil {
 		return err
 	}
+	if err := h.write(); err != nil {
+		return err
+	}
+	h.moved = true
+	if h.before == nil {
+		return nil
+	}
+	return h.before()
+}
+
+// write makes the record what the home is known by.
+func (h *home) write() error {
+	data, err := json.MarshalIndent(h.record, "", "  ")
+	if err != nil {
+		return err
+	}
 	return replaceFile(h.file(), append(data, '\n'))
+}
+
+// fail writes down why the job failed.
+func (h *home) fail(why error) error {
+	h.record.Failed = why.Error()
+	return h.write()
 }
 
 // replaceFile writes a file by a rename, so that it is there whole or as it was.
@@ -131,7 +185,9 @@ func replaceFile(name string, data []byte) error {
 }
 
 // submission is the file that has what was submitted, for a job that goes on by itself.
-func (h *home) submission() string { return filepath.Join(h.dir, "submission.pb") }
+func (h *home) submission() string {
+	return filepath.Join(h.dir, generation("submission", h.record.Generation)+".pb")
+}
 
 // homes are the homes that jobs of this process live in.
 type homes struct {

@@ -45,7 +45,15 @@ var options = []option{
 		}},
 	{"summerbeam_epoch_interval", jobpb.PipelineOptionType_STRING, "Longest time between a change of state and its epoch, such as 200ms (the default).",
 		func(c *engine.Config, v string) error { return duration(v, &c.Core.EpochInterval) }},
+	{"summerbeam_epoch_bytes", jobpb.PipelineOptionType_INTEGER, "Changed state (bytes) that starts an epoch before its interval has passed (default 33554432).",
+		func(c *engine.Config, v string) error { return positive(v, &c.Core.EpochBytes) }},
+	{optionUpdate, jobpb.PipelineOptionType_STRING, "Let this pipeline take over the job of the same name, whose pipeline has another shape: true; or plan, to see what would become of what the job has, and end.", checked},
+	{optionDropState, jobpb.PipelineOptionType_BOOLEAN, "Let an update drop state, timers and queued elements that the new pipeline has no place for.", checked},
+	{optionRenamed, jobpb.PipelineOptionType_STRING, "Transforms that have other names since: a JSON object of new names by old ones.", checked},
 }
+
+// checked is for options that are read elsewhere, see readUpdateOptions.
+func checked(*engine.Config, string) error { return nil }
 
 func positive[T int | int64](v string, to *T) error {
 	n, err := strconv.ParseInt(v, 10, 32)

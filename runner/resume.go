@@ -2,7 +2,6 @@ package runner
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -26,7 +25,9 @@ import (
 type tenant struct {
 	id  string
 	dir string
-	req *jobpb.PrepareJobRequest
+	// failed is why it failed; empty if it was running.
+	failed string
+	req    *jobpb.PrepareJobRequest
 }
 
 // tenants reads what is in the data directory. A home that can't be read is reported and
@@ -58,17 +59,14 @@ func (j *jobs) tenants() []tenant {
 }
 
 func (h *home) tenant() (t tenant, err error) {
-	data, err := os.ReadFile(h.file())
+	if h.record, err = h.read(); err != nil {
+		return t, err
+	}
+	data, err := os.ReadFile(h.submission())
 	if err != nil {
 		return t, err
 	}
-	if err := json.Unmarshal(data, &h.record); err != nil {
-		return t, fmt.Errorf("%s is damaged: %w", h.file(), err)
-	}
-	if data, err = os.ReadFile(h.submission()); err != nil {
-		return t, err
-	}
-	t = tenant{id: h.record.Job, dir: h.dir, req: &jobpb.PrepareJobRequest{}}
+	t = tenant{id: h.record.Job, dir: h.dir, failed: h.record.Failed, req: &jobpb.PrepareJobRequest{}}
 	if err := proto.Unmarshal(data, t.req); err != nil {
 		return t, fmt.Errorf("%s is damaged: %w", h.submission(), err)
 	}
@@ -79,6 +77,10 @@ func (h *home) tenant() (t tenant, err error) {
 func (s *Server) resume(ctx context.Context, all []tenant) {
 	for _, t := range all {
 		log := s.jobs.cfg.Log.With("job", t.id, "job_name", t.req.GetJobName(), "dir", t.dir)
+		if t.failed != "" {
+			log.Info("a job that failed waits until it is started again, with the same job name", "why", t.failed)
+			continue
+		}
 		if err := startable(t.req); err != nil {
 			log.Info("a job of an earlier process waits for its program", "why", err)
 			continue

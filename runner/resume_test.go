@@ -194,6 +194,9 @@ func TestASavepointGoesOnElsewhere(t *testing.T) {
 		t.Fatal(err)
 	}
 	at := count(t, file)
+	for at == 0 { // the file is being written
+		at = count(t, file)
+	}
 	for count(t, file) < at+200 {
 		time.Sleep(10 * time.Millisecond)
 	}

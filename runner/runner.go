@@ -125,6 +125,10 @@ func (j *jobs) Prepare(info *engine.JobInfo, p *pipepb.Pipeline) (job.Execution,
 	if err := applyOptions(&cfg, info.Options); err != nil {
 		return nil, err
 	}
+	how, err := readUpdateOptions(info.Options)
+	if err != nil {
+		return nil, err
+	}
 	cfg.Workers = j.workers
 	cfg.TestService = callTestService
 	cfg.Core.Ephemeral = j.temp
@@ -136,17 +140,18 @@ func (j *jobs) Prepare(info *engine.JobInfo, p *pipepb.Pipeline) (job.Execution,
 		if lives, err = j.openHome(info, plan, &cfg); err != nil {
 			return nil, err
 		}
+		if how.planOnly {
+			return &updatePlan{jobs: j, info: info, home: lives, how: how, cfg: cfg.Core}, nil
+		}
 		dir = lives.store()
+	} else if how.wanted {
+		return nil, errors.New("--summerbeam_update is for jobs that outlive their process: those with a source that never ends, and a data directory")
 	}
 	cfg.OpenStore = func() (statebackend.Store, error) {
 		if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
 			return nil, fmt.Errorf("job %s: its store: %w", info.ID, err)
 		}
-		st, err := j.open(dir, statebackend.Options{
-			CacheBytes:       max(8<<20, j.cfg.MemoryBytes/8),
-			WriteBufferBytes: max(4<<20, j.cfg.MemoryBytes/16),
-			Ephemeral:        j.temp,
-		})
+		st, err := j.openStore(dir)
 		if errors.Is(err, statebackend.ErrLocked) && lives != nil {
 			return nil, fmt.Errorf("a job named %q runs already, from %s: give this one another --job_name, or end the other first: %w", info.Name, lives.dir, err)
 		}
@@ -156,6 +161,9 @@ func (j *jobs) Prepare(info *engine.JobInfo, p *pipepb.Pipeline) (job.Execution,
 		if lives != nil {
 			// Behind the store's lock: who is refused must not write in another's home.
 			req := &jobpb.PrepareJobRequest{Pipeline: p, PipelineOptions: info.Options, JobName: info.Name}
+			if st, err = lives.takeOver(st, j.openStore, cfg.Core, how); err != nil {
+				return nil, fmt.Errorf("job %s: %w", info.ID, err)
+			}
 			if err := lives.move(info.ID, req); err != nil {
 				return nil, errors.Join(fmt.Errorf("job %s: its record: %w", info.ID, err), st.Close())
 			}
@@ -169,12 +177,23 @@ func (j *jobs) Prepare(info *engine.JobInfo, p *pipepb.Pipeline) (job.Execution,
 	return &execution{Job: e, jobs: j, info: info, dir: dir, home: lives}, nil
 }
 
+// openStore opens the store of a job.
+func (j *jobs) openStore(dir string) (statebackend.Store, error) {
+	return j.open(dir, statebackend.Options{
+		CacheBytes:       max(8<<20, j.cfg.MemoryBytes/8),
+		WriteBufferBytes: max(4<<20, j.cfg.MemoryBytes/16),
+		Ephemeral:        j.temp,
+	})
+}
+
 type execution struct {
 	*engine.Job
 	jobs *jobs
 	info *engine.JobInfo
 	dir  string
 	home *home // nil if the job doesn't outlive its process
+	// stop ends Run by a cause; set when Run begins.
+	stop context.CancelCauseFunc
 }
 
 // Outlives implements job.Execution.
@@ -182,6 +201,16 @@ func (e *execution) Outlives() bool { return e.home != nil }
 
 // Run implements job.Execution.
 func (e *execution) Run(ctx context.Context) error {
+	ctx, e.stop = context.WithCancelCause(ctx)
+	defer e.stop(nil)
+	if e.home != nil && e.home.update != nil {
+		// The job that lives there makes room; its state is kept, as when a server stops.
+		for _, other := range e.jobs.live.all() {
+			if other.home != nil && other.home.dir == e.home.dir {
+				other.stop(job.ErrUpdated)
+			}
+		}
+	}
 	e.jobs.live.add(e)
 	defer e.jobs.live.remove(e)
 	if e.home != nil {
@@ -194,6 +223,10 @@ func (e *execution) Run(ctx context.Context) error {
 	err := e.Job.Run(ctx)
 	if e.home != nil {
 		if err != nil && !errors.Is(err, job.ErrCancelled) {
+			if ctx.Err() == nil && e.home.moved {
+				// It is the job's own fault: the next server would only fail again.
+				err = errors.Join(err, e.home.fail(err))
+			}
 			e.info.Log.Info("the job's state is kept; the same pipeline goes on from it under the same name", "name", e.info.Name, "dir", e.home.dir)
 			return err
 		}

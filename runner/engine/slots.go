@@ -31,20 +31,20 @@ type stageSlots struct {
 }
 
 // owners calls f for each owner in a stage, with where its slot is to be put.
-func (s *stageSlots) owners(plan *graph.Plan, st *graph.Stage, f func(owner string, slot *int)) {
+func (s *stageSlots) owners(name func(transform string) string, st *graph.Stage, f func(owner string, slot *int)) {
 	if st.Stateful && len(st.Transforms) > 0 {
 		// State stands at the root alone.
-		f(stateOwner(plan.UniqueName(st.Transforms[0])), &s.state)
+		f(stateOwner(name(st.Transforms[0])), &s.state)
 	}
 	if st.Input != nil && st.Input.Grouping != nil {
-		f(groupOwner(plan.UniqueName(st.Input.Grouping.Transform)), &s.held)
+		f(groupOwner(name(st.Input.Grouping.Transform)), &s.held)
 	}
 	if st.Input != nil && st.Input.Sorting != nil && len(st.Transforms) > 0 {
-		f(sortOwner(plan.UniqueName(st.Transforms[0])), &s.held)
+		f(sortOwner(name(st.Transforms[0])), &s.held)
 	}
 	s.sides = make([]int, len(st.SideInputs))
 	for i, in := range st.SideInputs {
-		f(sideOwner(plan.UniqueName(in.Transform), in.Local), &s.sides[i])
+		f(sideOwner(name(in.Transform), in.Local), &s.sides[i])
 	}
 }
 
@@ -56,7 +56,7 @@ func newSlots(plan *graph.Plan, old Slots) (Slots, error) {
 	var fresh []string
 	for _, st := range plan.Stages {
 		var s stageSlots
-		s.owners(plan, st, func(owner string, _ *int) {
+		s.owners(plan.UniqueName, st, func(owner string, _ *int) {
 			if n, ok := old[owner]; ok {
 				slots[owner], taken[n] = n, true
 			} else {
@@ -81,7 +81,7 @@ func newSlots(plan *graph.Plan, old Slots) (Slots, error) {
 func (j *Job) takeSlots(slots Slots) error {
 	for _, r := range j.stages {
 		var missing string
-		r.slots.owners(j.plan, r.plan, func(owner string, slot *int) {
+		r.slots.owners(j.plan.UniqueName, r.plan, func(owner string, slot *int) {
 			n, ok := slots[owner]
 			if !ok {
 				missing = owner

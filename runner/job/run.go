@@ -38,6 +38,9 @@ type job struct {
 // ErrCancelled is the cause with which a cancelled job's execution ends.
 var ErrCancelled = errors.New("the job was cancelled")
 
+// ErrUpdated is the error of an execution that another pipeline has taken the job over from.
+var ErrUpdated = errors.New("another pipeline has taken the job over")
+
 var errExited = errors.New("BUG: the job's execution ended its goroutine without an outcome")
 
 // run runs a started job to its end.
@@ -70,6 +73,8 @@ func (s *Server) end(j *job, err error) {
 	switch {
 	case err == nil:
 		state, _ = j.history.advance(succeeded)
+	case errors.Is(err, ErrUpdated) && j.history.current().state.GetState() == jobpb.JobState_RUNNING:
+		state, _ = j.history.advance(updated, message{jobpb.JobMessage_JOB_MESSAGE_BASIC, err.Error()})
 	case j.history.current().state.GetState() == jobpb.JobState_CANCELLING:
 		// The error is most likely just the cancellation.
 		state, _ = j.history.advance(failed)

@@ -20,12 +20,14 @@ const (
 	succeeded
 	// failed: it ended with one.
 	failed
+	// updated: another pipeline has taken the job over.
+	updated
 )
 
 // next returns the state that follows s after e, and false if e can't happen
 // in s; then nothing changes. It is all there is to say of a job's states:
 //
-//	STOPPED -> STARTING -> RUNNING -> DONE | FAILED
+//	STOPPED -> STARTING -> RUNNING -> DONE | FAILED | UPDATED
 //	   |          |           |
 //	   |          +-----------+-> DRAINING -> DRAINED | FAILED
 //	   |          |           |       |
@@ -53,6 +55,8 @@ func next(s jobpb.JobState_Enum, e event) (jobpb.JobState_Enum, bool) {
 			return jobpb.JobState_DRAINING, true
 		case succeeded:
 			return jobpb.JobState_DONE, s == jobpb.JobState_RUNNING
+		case updated:
+			return jobpb.JobState_UPDATED, s == jobpb.JobState_RUNNING
 		case failed:
 			return jobpb.JobState_FAILED, true
 		}
@@ -77,7 +81,7 @@ func next(s jobpb.JobState_Enum, e event) (jobpb.JobState_Enum, bool) {
 // terminal says that nothing follows s.
 func terminal(s jobpb.JobState_Enum) bool {
 	switch s {
-	case jobpb.JobState_DONE, jobpb.JobState_FAILED, jobpb.JobState_CANCELLED, jobpb.JobState_DRAINED:
+	case jobpb.JobState_DONE, jobpb.JobState_FAILED, jobpb.JobState_CANCELLED, jobpb.JobState_DRAINED, jobpb.JobState_UPDATED:
 		return true
 	}
 	return false
