@@ -61,13 +61,14 @@ var (
 	jobEpochSec = prometheus.NewDesc("summerbeam_job_epoch_seconds_total", "Time that writing epochs took.", jobLabels, nil)
 	jobEpochLen = prometheus.NewDesc("summerbeam_job_epoch_bytes_total", "Bytes of the epochs written.", jobLabels, nil)
 	jobEpochAge = prometheus.NewDesc("summerbeam_job_epoch_age_seconds", "Time since the last epoch was durable. A job that changes nothing writes none.", jobLabels, nil)
+	jobEpochLag = prometheus.NewDesc("summerbeam_job_epoch_lag_seconds", "Age of the oldest change that no durable epoch has: what a crash would undo. 0 if there is none. For jobs that outlive their process.", jobLabels, nil)
 	jobRunning  = prometheus.NewDesc("summerbeam_job_running_bundles", "Bundles at work.", jobLabels, nil)
 )
 
 // Describe implements prometheus.Collector.
 func (c collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{memoryLimit, memoryUsed, jobMemory, jobSpilled, jobSpill, jobBundles, jobElements, jobRetries, jobRunning,
-		jobLate, jobEpochs, jobEpochSec, jobEpochLen, jobEpochAge} {
+		jobLate, jobEpochs, jobEpochSec, jobEpochLen, jobEpochAge, jobEpochLag} {
 		ch <- d
 	}
 }
@@ -100,10 +101,21 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		total(jobEpochs, p.Epochs, id, name)
 		total(jobEpochLen, p.EpochBytes, id, name)
 		ch <- prometheus.MustNewConstMetric(jobEpochSec, prometheus.CounterValue, p.EpochTime.Seconds(), id, name)
+		if e.Outlives() {
+			ch <- prometheus.MustNewConstMetric(jobEpochLag, prometheus.GaugeValue, lag(p, time.Now()).Seconds(), id, name)
+		}
 		if !p.LastEpoch.IsZero() {
 			ch <- prometheus.MustNewConstMetric(jobEpochAge, prometheus.GaugeValue, time.Since(p.LastEpoch).Seconds(), id, name)
 		}
 	}
+}
+
+// lag is how old the oldest change is that a crash would undo.
+func lag(p engine.Progress, now time.Time) time.Duration {
+	if p.Undurable.IsZero() {
+		return 0
+	}
+	return now.Sub(p.Undurable)
 }
 
 type memoryKind struct {

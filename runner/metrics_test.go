@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/summerbeam/summerbeam/runner/engine"
 )
 
 // TestMetrics: a running job's are there with its id and name, and go with it.
@@ -52,5 +53,16 @@ func TestMetrics(t *testing.T) {
 	})
 	if n := gather()["summerbeam_job_bundles_total"]; n != 0 {
 		t.Errorf("metrics of %d jobs when all are over", n)
+	}
+}
+
+// TestLag: what is not durable ages, nothing does not.
+func TestLag(t *testing.T) {
+	now := time.Unix(100, 0)
+	if d := lag(engine.Progress{}, now); d != 0 {
+		t.Errorf("nothing is %s old", d)
+	}
+	if d := lag(engine.Progress{Undurable: now.Add(-3 * time.Second)}, now); d != 3*time.Second {
+		t.Errorf("got %s, want 3s", d)
 	}
 }

@@ -285,6 +285,7 @@ func (j *Job) loop(ctx context.Context) error {
 			}
 			j.settle(ev)
 			j.progress.running.Store(int64(len(j.running)))
+			j.noteDurability()
 		}
 		ev = nil
 		for ev == nil {

@@ -11,6 +11,7 @@ type progress struct {
 	late                                atomic.Int64
 	epochs, epochTime, epochBytes       atomic.Int64
 	lastEpoch                           atomic.Int64 // ns since the Unix epoch
+	undurable                           atomic.Int64 // the same; 0 if all is durable
 	reported                            int64
 }
 
@@ -26,6 +27,9 @@ type Progress struct {
 	Epochs, EpochBytes int64
 	EpochTime          time.Duration
 	LastEpoch          time.Time
+	// Undurable is when the oldest change was made that would be lost with the process,
+	// zero if there is none.
+	Undurable time.Time
 }
 
 // Progress returns how far the job is. Safe for concurrent use.
@@ -38,7 +42,20 @@ func (j *Job) Progress() Progress {
 	if at := p.lastEpoch.Load(); at != 0 {
 		out.LastEpoch = time.Unix(0, at)
 	}
+	if at := p.undurable.Load(); at != 0 {
+		out.Undurable = time.Unix(0, at)
+	}
 	return out
+}
+
+// noteDurability notes what would be lost with the process. The loop calls it.
+func (j *Job) noteDurability() {
+	at, ok := j.core.Undurable()
+	if !ok {
+		j.progress.undurable.Store(0)
+		return
+	}
+	j.progress.undurable.Store(j.started.Add(at).UnixNano())
 }
 
 // wrote counts an epoch. Epochs without anything to write come here too.

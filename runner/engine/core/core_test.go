@@ -229,6 +229,34 @@ func TestDoneOnlyBehindTheLastEpoch(t *testing.T) {
 	}
 }
 
+// TestUndurable: the oldest change that would be lost counts until its epoch is durable, and
+// then the first of those made meanwhile.
+func TestUndurable(t *testing.T) {
+	p := &graph.Plan{}
+	link(p, &graph.Stage{Kind: graph.Impulse, Stateful: true})
+	link(p, &graph.Stage{Kind: graph.Impulse, Stateful: true})
+	c := New(p, Config{EpochInterval: 10})
+	check := func(want time.Duration, wantOK bool) {
+		t.Helper()
+		if at, ok := c.Undurable(); at != want || ok != wantOK {
+			t.Errorf("got %d, %t, want %d, %t", at, ok, want, wantOK)
+		}
+	}
+	acts := c.Step(0, Started{})
+	one, two := acts[0].(RunBundle), acts[1].(RunBundle)
+	check(0, false)
+	c.Step(3, BundleFinished{Bundle: one.Bundle, StateBytes: 3})
+	check(3, true)
+	c.Step(13, Tick{}) // the epoch begins
+	check(3, true)
+	c.Step(15, BundleFinished{Bundle: two.Bundle, StateBytes: 3})
+	check(3, true)
+	c.Step(17, EpochDurable{Epoch: 1}) // and the next one
+	check(15, true)
+	c.Step(18, EpochDurable{Epoch: 2})
+	check(0, false)
+}
+
 func TestSameEventsSameActions(t *testing.T) {
 	trace := func() (out []string) {
 		s := newSim(everything(), Config{Shards: 3}, 42)

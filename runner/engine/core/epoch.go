@@ -14,8 +14,10 @@ type epochState struct {
 	changed bool
 	since   time.Duration
 	bytes   int64
-	// cut is the last block of the layer that is being written.
-	cut uint64
+	// cut is the last block of the layer that is being written, began when its first
+	// change was made.
+	cut   uint64
+	began time.Duration
 	// finalizers of bundles applied since the last freeze, and those of the layer
 	// that is being written.
 	finalizers, frozen []BundleID
@@ -54,11 +56,26 @@ func (c *Core) maybeWriteEpoch(end bool) {
 		return
 	}
 	e.last++
-	e.writing = true
+	e.writing, e.began = true, c.now
+	if e.changed {
+		e.began = e.since
+	}
 	e.changed, e.bytes = false, 0
 	e.cut = c.lastBlock
 	e.frozen, e.finalizers = e.finalizers, nil
 	c.do(WriteEpoch{Epoch: e.last})
+}
+
+// Undurable returns when the oldest change was made that no durable epoch has, on the clock of
+// Step; false if there is none.
+func (c *Core) Undurable() (at time.Duration, ok bool) {
+	switch e := &c.epoch; {
+	case e.writing:
+		return e.began, true
+	case e.changed:
+		return e.since, true
+	}
+	return 0, false
 }
 
 func (c *Core) epochDurable(ev EpochDurable) {
