@@ -2,6 +2,7 @@ package runner
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -22,6 +23,7 @@ import (
 func init() {
 	register.DoFn3x1[*sdf.LockRTracker, []byte, func(string, int64), sdf.ProcessContinuation](&ticks{})
 	register.Emitter2[string, int64]()
+	register.Function2x1(explode)
 	register.DoFn3x1[state.Provider, string, int64, error](&tally{})
 }
 
@@ -236,5 +238,44 @@ func TestASavepointGoesOnElsewhere(t *testing.T) {
 	// A batch job has nothing to save.
 	if err := AskSavepoint(t.Context(), second.conn, "nobody", filepath.Join(t.TempDir(), "x")); err == nil {
 		t.Error("a savepoint of a job that is not there")
+	}
+}
+
+// explode fails on whatever it gets.
+func explode(string, int64) error { return errors.New("out of order") }
+
+// TestAFailedJobWaits: a job that has failed by its own fault is not taken up by the next
+// server, which would only see it fail again; who submits it again goes on with it.
+func TestAFailedJobWaits(t *testing.T) {
+	dir := t.TempDir()
+	first, stop := startServerIn(t, dir)
+	failing := func(s beam.Scope) {
+		made := beam.ParDo(s, &ticks{N: 1 << 40}, beam.Impulse(s))
+		beam.ParDo0(s, explode, made)
+	}
+	id, err := first.submitAs(t, "failing", failing, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st := first.awaitEnd(t, id); st != jobpb.JobState_FAILED {
+		t.Fatalf("it has ended %v", st)
+	}
+	stop()
+	second, _ := startServerIn(t, dir)
+	if left := second.server.left; len(left) != 1 || !strings.Contains(left[0].failed, "out of order") {
+		t.Errorf("the next server knows of %+v, want one failed job", left)
+	}
+	if id, err = second.submitAs(t, "failing", failing, nil); err != nil {
+		t.Fatal(err)
+	}
+	jobs, err := second.client.GetJobs(t.Context(), &jobpb.GetJobsRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(jobs.GetJobInfo()) != 1 {
+		t.Errorf("the next server has %v, want what was submitted again and no more", jobs.GetJobInfo())
+	}
+	if st := second.awaitEnd(t, id); st != jobpb.JobState_FAILED {
+		t.Errorf("submitted again it has ended %v", st)
 	}
 }

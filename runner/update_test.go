@@ -141,4 +141,28 @@ func TestAnUpdateThatDrops(t *testing.T) {
 	if st := server.awaitEnd(t, id); st != jobpb.JobState_DONE {
 		t.Errorf("with the option it has ended %v", st)
 	}
+	// Then state that comes again is new state.
+	id, err = server.submitAs(t, "dropped", stateless, map[string]any{
+		"beam:option:update:v1": true, "beam:option:summerbeam_drop_state:v1": true,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server.await(func(j *jobpb.JobInfo) bool { return j.GetJobId() == id && j.GetState() == jobpb.JobState_RUNNING })
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(time.Second) // some epochs
+	if _, err = server.submitAs(t, "dropped", ticking(file, 1<<40), map[string]any{"beam:option:update:v1": true}); err != nil {
+		t.Fatal(err)
+	}
+	lowest := int64(1 << 40)
+	for n := int64(0); n < 50; time.Sleep(time.Millisecond) {
+		if n = count(t, file); n > 0 {
+			lowest = min(lowest, n)
+		}
+	}
+	if lowest > 50 {
+		t.Errorf("the new state begins with %d", lowest)
+	}
 }
