@@ -174,7 +174,7 @@ func (j *jobs) Prepare(info *engine.JobInfo, p *pipepb.Pipeline) (job.Execution,
 	if err != nil {
 		return nil, err
 	}
-	return &execution{Job: e, jobs: j, info: info, dir: dir, home: lives}, nil
+	return &execution{Job: e, jobs: j, info: info, dir: dir, home: lives, how: how, cfg: cfg}, nil
 }
 
 // openStore opens the store of a job.
@@ -192,6 +192,8 @@ type execution struct {
 	info *engine.JobInfo
 	dir  string
 	home *home // nil if the job doesn't outlive its process
+	how  updateOptions
+	cfg  engine.Config
 	// stop ends Run by a cause; set when Run begins.
 	stop context.CancelCauseFunc
 }
@@ -204,11 +206,8 @@ func (e *execution) Run(ctx context.Context) error {
 	ctx, e.stop = context.WithCancelCause(ctx)
 	defer e.stop(nil)
 	if e.home != nil && e.home.update != nil {
-		// The job that lives there makes room; its state is kept, as when a server stops.
-		for _, other := range e.jobs.live.all() {
-			if other.home != nil && other.home.dir == e.home.dir {
-				other.stop(job.ErrUpdated)
-			}
+		if err := e.makeRoom(ctx); err != nil {
+			return fmt.Errorf("job %s: %w", e.info.ID, err)
 		}
 	}
 	e.jobs.live.add(e)

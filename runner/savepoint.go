@@ -52,7 +52,12 @@ func (e *execution) savepoint(dir, artifacts string) (err error) {
 	if err := os.MkdirAll(filepath.Join(dir, "home"), 0o755); err != nil {
 		return err
 	}
-	if err := e.Job.Savepoint(filepath.Join(dir, "home", "store")); err != nil {
+	// What the store is called is known when it is open, and then it is copied.
+	copied := filepath.Join(dir, "home", "copied")
+	if err := e.Job.Savepoint(copied); err != nil {
+		return err
+	}
+	if err := os.Rename(copied, filepath.Join(dir, "home", filepath.Base(e.home.store()))); err != nil {
 		return err
 	}
 	for _, name := range []string{e.home.file(), e.home.submission()} {

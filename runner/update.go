@@ -15,6 +15,7 @@ import (
 	"github.com/summerbeam/summerbeam/runner/engine"
 	"github.com/summerbeam/summerbeam/runner/engine/core"
 	"github.com/summerbeam/summerbeam/runner/graph"
+	"github.com/summerbeam/summerbeam/runner/job"
 	"github.com/summerbeam/summerbeam/statebackend"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
@@ -185,6 +186,22 @@ func refused(u *engine.Update, how updateOptions) error {
 	}
 	if len(u.Drops) > 0 && !how.drop {
 		return fmt.Errorf("the update would drop what the new pipeline has no place for; say --%s=true if that is meant:\n%s", optionDropState, strings.Join(u.Drops, "\n"))
+	}
+	return nil
+}
+
+// makeRoom ends the job that lives in the home, if it runs here, for this one to take it
+// over; its state is kept, as when a server stops. It runs on if the update would be refused.
+func (e *execution) makeRoom(ctx context.Context) error {
+	for _, other := range e.jobs.live.all() {
+		if other.home == nil || other.home.dir != e.home.dir {
+			continue
+		}
+		plan := &updatePlan{jobs: e.jobs, info: e.info, home: e.home, how: e.how, cfg: e.cfg.Core}
+		if err := plan.Run(ctx); err != nil {
+			return err
+		}
+		other.stop(job.ErrUpdated)
 	}
 	return nil
 }

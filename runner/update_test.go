@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -88,12 +89,43 @@ func TestAnUpdateTakesOver(t *testing.T) {
 	if st := server.awaitEnd(t, plan); st != jobpb.JobState_DONE {
 		t.Errorf("the plan has ended %v", st)
 	}
+	// What is refused leaves the job running.
+	refused, err := server.submitAs(t, "updated", func(s beam.Scope) {
+		beam.ParDo(s, same, beam.ParDo(s, &ticks{N: all}, beam.Impulse(s)))
+	}, map[string]any{"beam:option:summerbeam_update:v1": "true"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st := server.awaitEnd(t, refused); st != jobpb.JobState_FAILED {
+		t.Errorf("an update that drops state has ended %v", st)
+	}
 	updated, err := server.submitAs(t, "updated", bigger, map[string]any{"beam:option:summerbeam_update:v1": "true"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if st := server.awaitEnd(t, first); st != jobpb.JobState_UPDATED {
 		t.Errorf("the job that was updated has ended %v", st)
+	}
+	// A savepoint of it is of what it has now.
+	saved := filepath.Join(t.TempDir(), "saved")
+	for err := errors.New("not yet"); err != nil; time.Sleep(10 * time.Millisecond) {
+		err = server.server.Savepoint(updated, saved)
+		if err != nil && !strings.Contains(err.Error(), "at the moment") && !strings.Contains(err.Error(), "runs") {
+			t.Fatal(err)
+		}
+	}
+	other := t.TempDir()
+	if _, err := Restore(saved, other); err != nil {
+		t.Fatal(err)
+	}
+	restored := home{dir: filepath.Join(other, "jobs", "name-updated")}
+	if restored.record, err = restored.read(); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{restored.store(), restored.submission()} {
+		if _, err := os.Stat(name); err != nil {
+			t.Errorf("the savepoint has none: %v", err)
+		}
 	}
 	if st := server.awaitEnd(t, updated); st != jobpb.JobState_DONE {
 		t.Fatalf("the updated job has ended %v after %d elements", st, count(t, file))
