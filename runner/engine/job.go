@@ -189,6 +189,10 @@ func New(cfg Config, info *JobInfo, plan *graph.Plan) (*Job, error) {
 			j.addPool(st.trigger.merger.plan.Environment)
 			st.trigger.merger.ask = j.ask
 		}
+		if st.trigger != nil && st.trigger.combiner != nil {
+			j.addPool(st.trigger.combiner.plan.Environment)
+			st.trigger.combiner.ask = j.ask
+		}
 	}
 	slots, err := newSlots(plan, nil)
 	if err != nil {

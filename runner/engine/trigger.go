@@ -25,6 +25,8 @@ type trigger struct {
 	*held
 	// merger merges windows that only the SDK can merge; nil if there are none.
 	merger *windowMerger
+	// combiner merges accumulators that wait; nil if what is grouped are none.
+	combiner *combiner
 }
 
 func compileTrigger(plan *graph.Plan, s *graph.Stage, g *grouper, shards int, mem *memory) (*trigger, error) {
@@ -39,13 +41,16 @@ func compileTrigger(plan *graph.Plan, s *graph.Stage, g *grouper, shards int, me
 	if t.merger, err = compileMerger(plan, s); err != nil {
 		return nil, err
 	}
+	if t.combiner, err = compileCombiner(plan, s); err != nil {
+		return nil, err
+	}
 	return t, nil
 }
 
 // triggerRun is one run over one shard: it has the shard to itself.
 type triggerRun struct {
 	*trigger
-	ctx    context.Context // of the run; for merging alone
+	ctx    context.Context // of the run; for asking the SDK alone
 	read   reader
 	staged *layer
 	timers *shardTimers
@@ -77,6 +82,8 @@ type openWindow struct {
 	clear    bool   // what is stored is to be dropped
 	count    uint64 // values in appended
 	appended []byte
+	// waiting is how many accumulators are in the cell below; only if they are combined.
+	waiting uint64
 }
 
 // ids of the cells of a key and window.
@@ -139,6 +146,11 @@ func (r *triggerRun) run(blocks []core.Block) ([]core.Block, error) {
 			return nil, err
 		}
 	}
+	if r.combiner != nil {
+		if err := r.combine(); err != nil {
+			return nil, err
+		}
+	}
 	for _, w := range r.order {
 		r.close(w)
 	}
@@ -193,6 +205,11 @@ func (r *triggerRun) open(key, window []byte) (*openWindow, error) {
 		return nil, err
 	}
 	if len(state) > 0 {
+		if r.combiner != nil {
+			if w.waiting, state, err = cutWaiting(state); err != nil {
+				return nil, err
+			}
+		}
 		if err := r.strategy.ReadState(&w.st, state); err != nil {
 			return nil, fmt.Errorf("grouping: state of a window: %w", err)
 		}
@@ -248,11 +265,11 @@ func (r *triggerRun) decide(w *openWindow) error {
 		}
 		if out.Discard {
 			w.clear, w.stored = w.clear || w.stored, false
-			w.appended, w.count = nil, 0
+			w.appended, w.count, w.waiting = nil, 0, 0
 		}
 		if out.Expired {
 			w.clear, w.stored = true, false
-			w.appended, w.count = nil, 0
+			w.appended, w.count, w.waiting = nil, 0, 0
 		}
 		if !out.Fire || out.Expired {
 			return nil
@@ -279,7 +296,7 @@ func (r *triggerRun) buffered(w *openWindow) (uint64, []byte, error) {
 		}
 		w.appended = append(values, w.appended...)
 		w.count += count
-		w.stored, w.clear = false, true
+		w.stored, w.clear, w.waiting = false, true, 0
 	}
 	return w.count, w.appended, nil
 }
@@ -308,7 +325,10 @@ func cutRun(b []byte) (count uint64, rest, values []byte, err error) {
 func (r *triggerRun) close(w *openWindow) {
 	st := r.staged.cell(r.cell(w, cellTrigger))
 	st.clear()
-	st.bag = r.strategy.AppendState(nil, &w.st)
+	if r.combiner != nil && w.st.Used() {
+		st.bag = binary.AppendUvarint(nil, w.waiting+w.count)
+	}
+	st.bag = r.strategy.AppendState(st.bag, &w.st)
 	buf := r.staged.cell(r.cell(w, cellBuffer))
 	if w.clear || !w.st.Used() {
 		buf.clear()

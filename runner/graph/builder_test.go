@@ -53,6 +53,17 @@ func newBuilder() *builder {
 		WindowCoderId: b.coder("global_window"),
 		OutputTime:    pipepb.OutputTime_EARLIEST_IN_PANE,
 	})
+	clock := &pipepb.Trigger{Trigger: &pipepb.Trigger_AfterProcessingTime_{AfterProcessingTime: &pipepb.Trigger_AfterProcessingTime{}}}
+	always := &pipepb.Trigger{Trigger: &pipepb.Trigger_Always_{Always: &pipepb.Trigger_Always{}}}
+	for id, early := range map[string]*pipepb.Trigger{"clocked": clock, "always": always} {
+		b.strategy(id, &pipepb.WindowingStrategy{
+			WindowFn:      &pipepb.FunctionSpec{Urn: "beam:window_fn:global_windows:v1"},
+			WindowCoderId: b.coder("global_window"),
+			Trigger: &pipepb.Trigger{Trigger: &pipepb.Trigger_AfterEndOfWindow_{
+				AfterEndOfWindow: &pipepb.Trigger_AfterEndOfWindow{EarlyFirings: &pipepb.Trigger{Trigger: &pipepb.Trigger_Repeat_{
+					Repeat: &pipepb.Trigger_Repeat{Subtrigger: early}}}}}},
+		})
+	}
 	return b
 }
 

@@ -1,6 +1,8 @@
 package graph
 
 import (
+	"slices"
+
 	fnpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/fnexecution_v1"
 	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
 	"google.golang.org/protobuf/proto"
@@ -13,7 +15,7 @@ import (
 //	        -> merge accumulators -> KV<K,A> -> extract outputs -> KV<K,O>
 //
 // It is right only where nobody can tell that several inputs became one element.
-// A trigger that counts can: it would count accumulators. So can a timestamp
+// A trigger that counts can, or one that fires for each element: it would count accumulators. So can a timestamp
 // combiner other than the end of the window, as SDKs give accumulators whatever
 // timestamp is at hand. Such combines keep the parts that the SDK wrote down.
 func (w *walk) liftCombine(id string, t *pipepb.PTransform, env string) (bool, error) {
@@ -99,7 +101,31 @@ func liftable(s *pipepb.WindowingStrategy) bool {
 	case pipepb.OutputTime_LATEST_IN_PANE, pipepb.OutputTime_EARLIEST_IN_PANE:
 		return false
 	}
-	return isDefaultTrigger(s.GetTrigger())
+	return !countsElements(s.GetTrigger())
+}
+
+// countsElements says whether it matters to a trigger how many elements there are, and
+// not only that there are some. One that this runner doesn't know may count.
+func countsElements(t *pipepb.Trigger) bool {
+	any := func(list ...*pipepb.Trigger) bool { return slices.ContainsFunc(list, countsElements) }
+	switch t := t.GetTrigger().(type) {
+	case nil, *pipepb.Trigger_Default_, *pipepb.Trigger_Never_, *pipepb.Trigger_AfterProcessingTime_, *pipepb.Trigger_AfterSynchronizedProcessingTime_:
+		return false
+	case *pipepb.Trigger_AfterEndOfWindow_:
+		early, late := t.AfterEndOfWindow.GetEarlyFirings(), t.AfterEndOfWindow.GetLateFirings()
+		return early != nil && countsElements(early) || late != nil && countsElements(late)
+	case *pipepb.Trigger_Repeat_:
+		return countsElements(t.Repeat.GetSubtrigger())
+	case *pipepb.Trigger_OrFinally_:
+		return any(t.OrFinally.GetMain(), t.OrFinally.GetFinally())
+	case *pipepb.Trigger_AfterAll_:
+		return any(t.AfterAll.GetSubtriggers()...)
+	case *pipepb.Trigger_AfterAny_:
+		return any(t.AfterAny.GetSubtriggers()...)
+	case *pipepb.Trigger_AfterEach_:
+		return any(t.AfterEach.GetSubtriggers()...)
+	}
+	return true
 }
 
 // isDefaultTrigger takes a trigger that is not set for the default one.

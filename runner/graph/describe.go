@@ -74,6 +74,9 @@ func (c *compiler) stage(d *draft) (*Stage, error) {
 			if s.Input.Grouping.Merging, err = c.merging(d, s.ID); err != nil {
 				return nil, err
 			}
+			if s.Input.Grouping.Combining, err = c.combining(d, s.ID); err != nil {
+				return nil, err
+			}
 		}
 	}
 	for _, o := range d.outputs {

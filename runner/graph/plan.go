@@ -192,6 +192,10 @@ type Grouping struct {
 	// Merging asks what becomes of windows, if they merge by a WindowFn that only its SDK
 	// knows; nil otherwise.
 	Merging *Question
+	// Combining asks what a key's accumulators come to, if they are what is grouped: it
+	// reads KV<K, Iterable<A>> and answers KV<K, A>, one for each, in their order. Nil
+	// otherwise.
+	Combining *Question
 }
 
 // Output is one collection that leaves a stage.

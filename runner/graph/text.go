@@ -96,6 +96,9 @@ func (p *Plan) writeInput(b *strings.Builder, s *Stage) {
 		if m := g.Merging; m != nil {
 			fmt.Fprintf(b, "    merges in %s: %s\n", m.Environment, coderText(p.Coders, m.OutputCoder, 0))
 		}
+		if q := g.Combining; q != nil {
+			fmt.Fprintf(b, "    combines in %s: %s\n", q.Environment, coderText(p.Coders, q.OutputCoder, 0))
+		}
 	}
 }
 
