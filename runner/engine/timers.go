@@ -73,6 +73,12 @@ func (s *shardTimers) set(t timer) {
 	heap.Push(&s.queue[t.domain], &t)
 }
 
+// waits says whether a timer is set, and waits for the same time with the same hold.
+func (s *shardTimers) waits(t *timer) bool {
+	old := s.byID[t.id]
+	return old != nil && old.at >= 0 && old.domain == t.domain && old.fire == t.fire && old.hold == t.hold
+}
+
 func (s *shardTimers) clear(id string) {
 	t := s.byID[id]
 	if t == nil {

@@ -60,6 +60,7 @@ type triggerRun struct {
 	// windows touched by this run, by id (window and key), in order of first touch.
 	windows map[string]*openWindow
 	order   []*openWindow
+	id      []byte // scratch
 	// keys are the active windows of the keys touched, if windows merge.
 	keys     map[string]*keyWindows
 	keyOrder []*keyWindows
@@ -191,18 +192,23 @@ func (r *triggerRun) each(blocks []core.Block, fn func(e *coders.Element, window
 
 // open brings a key and window into memory.
 func (r *triggerRun) open(key, window []byte) (*openWindow, error) {
-	id := string(windowKey(nil, window, key))
-	if w := r.windows[id]; w != nil {
+	r.id = windowKey(r.id[:0], window, key)
+	if w := r.windows[string(r.id)]; w != nil {
 		return w, nil
 	}
+	id := string(r.id)
 	end, err := r.grouper.scan.WindowMax(window)
 	if err != nil {
 		return nil, err
 	}
 	w := &openWindow{id: id, key: append([]byte(nil), key...), window: append([]byte(nil), window...), w: triggers.Window{Max: end}}
-	state, err := r.read.bag(r.cell(w, cellTrigger))
-	if err != nil {
-		return nil, err
+	var state []byte
+	// A window that has state has a timer, see settle. To ask the store for what is not there
+	// is what it is worst at, and most windows are new when they are opened.
+	if r.id = append(r.id, 'e'); r.timers.byID[string(r.id)] != nil {
+		if state, err = r.read.bag(r.cell(w, cellTrigger)); err != nil {
+			return nil, err
+		}
 	}
 	if len(state) > 0 {
 		if r.combiner != nil {
@@ -323,14 +329,19 @@ func cutRun(b []byte) (count uint64, rest, values []byte, err error) {
 
 // close stages what has become of a window, and its next timer.
 func (r *triggerRun) close(w *openWindow) {
+	if !w.used && !w.st.Used() {
+		return
+	}
 	st := r.staged.cell(r.cell(w, cellTrigger))
-	st.clear()
+	if w.used { // else there is nothing below
+		st.clear()
+	}
 	if r.combiner != nil && w.st.Used() {
 		st.bag = binary.AppendUvarint(nil, w.waiting+w.count)
 	}
 	st.bag = r.strategy.AppendState(st.bag, &w.st)
 	buf := r.staged.cell(r.cell(w, cellBuffer))
-	if w.clear || !w.st.Used() {
+	if w.used && (w.clear || !w.st.Used()) {
 		buf.clear()
 	}
 	if w.count > 0 && w.st.Used() {
@@ -343,17 +354,25 @@ func (r *triggerRun) close(w *openWindow) {
 // it is the run's last step.
 func (r *triggerRun) settle() *core.Timers {
 	for _, w := range r.order {
-		r.timers.clear(w.id + "e")
-		r.timers.clear(w.id + "p")
-		if !w.st.Used() {
-			continue
+		event := timer{id: w.id + "e", domain: eventTime}
+		processing := timer{id: w.id + "p", domain: processingTime, fire: triggers.Never, hold: core.MaxTime}
+		if w.st.Used() {
+			wake := r.strategy.Wake(&w.st, w.w)
+			// The hold goes with whichever timer is there; a window without a wake-up
+			// waits for elements only, and its hold is that of a timer that never fires.
+			event.fire, event.hold = wake.Watermark, r.strategy.Hold(&w.st, w.w)
+			processing.fire = min(wake.Processing, wake.Synchronized)
+			// Most windows want what they wanted before.
+			if !r.timers.waits(&event) {
+				r.timers.set(event)
+			}
+		} else {
+			r.timers.clear(event.id)
 		}
-		wake, hold := r.strategy.Wake(&w.st, w.w), r.strategy.Hold(&w.st, w.w)
-		// The hold goes with whichever timer is there; a window without a wake-up
-		// waits for elements only, and its hold is that of a timer that never fires.
-		r.timers.set(timer{id: w.id + "e", domain: eventTime, fire: wake.Watermark, hold: hold})
-		if p := min(wake.Processing, wake.Synchronized); p != triggers.Never {
-			r.timers.set(timer{id: w.id + "p", domain: processingTime, fire: p, hold: core.MaxTime})
+		if processing.fire == triggers.Never {
+			r.timers.clear(processing.id)
+		} else {
+			r.timers.set(processing)
 		}
 	}
 	return r.timers.summary()
