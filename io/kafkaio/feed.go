@@ -23,6 +23,7 @@ type feed struct {
 	cl   *kgo.Client
 	next int64 // the offset that the next record has, or a later one
 	have []*kgo.Record
+	high int64     // the first offset that the partition doesn't have yet
 	free time.Time // since when nobody uses it
 }
 
@@ -132,6 +133,7 @@ func (f *feed) poll(ctx context.Context, wait time.Duration) ([]*kgo.Record, err
 	if failed != nil {
 		return nil, fmt.Errorf("kafkaio: topic %s, partition %d, offset %d: %w", f.key.topic, f.key.partition, f.next, failed)
 	}
+	fetches.EachPartition(func(p kgo.FetchTopicPartition) { f.high = max(f.high, p.HighWatermark) })
 	f.have = fetches.Records()
 	return f.have, nil
 }

@@ -61,13 +61,13 @@ func TestMain(m *testing.M) {
 
 // broker is a cluster in this process.
 type broker struct {
-	t       *testing.T
+	t       testing.TB
 	fake    *kfake.Cluster
 	cluster kafkaio.Cluster
 	cl      *kgo.Client
 }
 
-func newBroker(t *testing.T, partitions int32, topics ...string) *broker {
+func newBroker(t testing.TB, partitions int32, topics ...string) *broker {
 	t.Helper()
 	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(partitions, topics...))
 	if err != nil {
@@ -329,7 +329,7 @@ func TestGoesOnByItsName(t *testing.T) {
 }
 
 // setFlag sets a flag as the command line does, for the test.
-func setFlag(t *testing.T, name, value string) {
+func setFlag(t testing.TB, name, value string) {
 	t.Helper()
 	old := flag.Lookup(name).Value.String()
 	if err := flag.Set(name, value); err != nil {

@@ -12,11 +12,12 @@ import (
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/io/rtrackers/offsetrange"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/register"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 func init() {
-	register.DoFn6x2[context.Context, *watermark, *sdf.LockRTracker, Partition, func(beam.EventTime, Record), func(string, int64), sdf.ProcessContinuation, error](&readUnbounded{})
-	register.DoFn4x1[context.Context, *sdf.LockRTracker, Partition, func(beam.EventTime, Record), error](&readBounded{})
+	register.DoFn6x2[context.Context, *watermark, *offsets, Partition, func(beam.EventTime, Record), func(string, int64), sdf.ProcessContinuation, error](&readUnbounded{})
+	register.DoFn4x1[context.Context, *offsets, Partition, func(beam.EventTime, Record), error](&readBounded{})
 	register.Emitter2[beam.EventTime, Record]()
 	register.Emitter2[string, int64]()
 }
@@ -52,9 +53,7 @@ func (*reader) RestrictionSize(_ Partition, r offsetrange.Restriction) float64 {
 	return r.Size()
 }
 
-func (*reader) CreateTracker(r offsetrange.Restriction) *sdf.LockRTracker {
-	return sdf.NewLockRTracker(offsetrange.NewTracker(r))
-}
+func (f *reader) CreateTracker(r offsetrange.Restriction) *offsets { return newOffsets(r, 0) }
 
 // turn is one call's way through a partition.
 type turn struct {
@@ -64,8 +63,12 @@ type turn struct {
 	over bool
 }
 
+// claimRecords is how many records are claimed at once: a range can't be cut off between
+// them.
+const claimRecords = 64
+
 // read claims and emits records from an offset on until the turn ends.
-func (f *reader) read(ctx context.Context, rt *sdf.LockRTracker, p Partition, from int64, emit func(ts int64, r Record)) (turn, error) {
+func (f *reader) read(ctx context.Context, rt *offsets, p Partition, from int64, emit func(ts int64, r *kgo.Record)) (turn, error) {
 	t := turn{next: from}
 	fd, err := takeFeed(&f.Conf.Cluster, p.Topic, p.Number, t.next, f.Conf.Isolated)
 	if err != nil {
@@ -80,28 +83,17 @@ func (f *reader) read(ctx context.Context, rt *sdf.LockRTracker, p Partition, fr
 			}
 			return t, err
 		}
+		rt.grow(fd.high)
 		if len(records) == 0 {
 			break
 		}
-		for _, rec := range records {
-			if rec.Offset < t.next {
-				continue // what a compressed batch has in front of the offset asked for
-			}
-			if !rt.TryClaim(rec.Offset) {
-				t.over = true
-				fd.put(t.next)
-				return t, nil
-			}
-			t.next = rec.Offset + 1
-			if rec.Attrs.IsControl() {
-				continue
-			}
-			ts := rec.Timestamp.UnixMilli()
-			if f.Conf.Clock == "processing" {
-				ts = time.Now().UnixMilli()
-			}
-			emit(ts, fromKafka(rec))
-			t.records++
+		for len(records) > 0 && !t.over {
+			n := min(claimRecords, len(records))
+			f.take(rt, records[:n], &t, emit)
+			records = records[n:]
+		}
+		if t.over {
+			break
 		}
 		fd.have = nil
 	}
@@ -109,8 +101,30 @@ func (f *reader) read(ctx context.Context, rt *sdf.LockRTracker, p Partition, fr
 	return t, nil
 }
 
+// take claims records and emits them.
+func (f *reader) take(rt *offsets, records []*kgo.Record, t *turn, emit func(ts int64, r *kgo.Record)) {
+	last := records[len(records)-1].Offset
+	if last < t.next {
+		return // what a compressed batch has in front of the offset asked for
+	}
+	claimed := rt.claim(last)
+	now := time.Now().UnixMilli()
+	for _, rec := range records {
+		if rec.Offset < t.next || rec.Offset >= claimed || rec.Attrs.IsControl() {
+			continue
+		}
+		ts := now
+		if f.Conf.Clock != "processing" {
+			ts = rec.Timestamp.UnixMilli()
+		}
+		emit(ts, rec)
+		t.records++
+	}
+	t.next, t.over = claimed, claimed <= last
+}
+
 // skip goes on where the user wants to when the next offset is gone.
-func (f *reader) skip(ctx context.Context, rt *sdf.LockRTracker, p Partition, t turn) (turn, error) {
+func (f *reader) skip(ctx context.Context, rt *offsets, p Partition, t turn) (turn, error) {
 	cl, err := f.Conf.Cluster.client()
 	if err != nil {
 		return t, err
@@ -134,7 +148,7 @@ func (f *reader) skip(ctx context.Context, rt *sdf.LockRTracker, p Partition, t 
 // come: topic/partition, and the next offset.
 type readUnbounded struct{ reader }
 
-func (*readUnbounded) TruncateRestriction(rt *sdf.LockRTracker, _ Partition) offsetrange.Restriction {
+func (*readUnbounded) TruncateRestriction(rt *offsets, _ Partition) offsetrange.Restriction {
 	r := rt.GetRestriction().(offsetrange.Restriction)
 	return offsetrange.Restriction{Start: r.Start, End: r.Start}
 }
@@ -147,10 +161,10 @@ func (*readUnbounded) CreateWatermarkEstimator(ms int64) *watermark { return &wa
 
 func (*readUnbounded) WatermarkEstimatorState(w *watermark) int64 { return w.now() }
 
-func (f *readUnbounded) ProcessElement(ctx context.Context, w *watermark, rt *sdf.LockRTracker, p Partition, emit func(beam.EventTime, Record), position func(string, int64)) (sdf.ProcessContinuation, error) {
+func (f *readUnbounded) ProcessElement(ctx context.Context, w *watermark, rt *offsets, p Partition, emit func(beam.EventTime, Record), position func(string, int64)) (sdf.ProcessContinuation, error) {
 	newest := int64(math.MinInt64)
-	t, err := f.read(ctx, rt, p, rt.GetRestriction().(offsetrange.Restriction).Start, func(ts int64, r Record) {
-		emit(beam.EventTime(ts), r)
+	t, err := f.read(ctx, rt, p, rt.GetRestriction().(offsetrange.Restriction).Start, func(ts int64, r *kgo.Record) {
+		emit(beam.EventTime(ts), fromKafka(r))
 		if ts > newest {
 			newest = ts
 			w.advance(ts - f.Conf.Disorder.Milliseconds())
@@ -183,9 +197,9 @@ func (f *readUnbounded) ProcessElement(ctx context.Context, w *watermark, rt *sd
 // readBounded reads partitions up to an offset.
 type readBounded struct{ reader }
 
-func (f *readBounded) ProcessElement(ctx context.Context, rt *sdf.LockRTracker, p Partition, emit func(beam.EventTime, Record)) error {
+func (f *readBounded) ProcessElement(ctx context.Context, rt *offsets, p Partition, emit func(beam.EventTime, Record)) error {
 	for next := rt.GetRestriction().(offsetrange.Restriction).Start; ; {
-		t, err := f.read(ctx, rt, p, next, func(ts int64, r Record) { emit(beam.EventTime(ts), r) })
+		t, err := f.read(ctx, rt, p, next, func(ts int64, r *kgo.Record) { emit(beam.EventTime(ts), fromKafka(r)) })
 		if err != nil || t.over {
 			return err
 		}

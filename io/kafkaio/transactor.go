@@ -22,7 +22,8 @@ type transactor struct {
 	cl      *kgo.Client
 	markers string
 	// marker is the number of the last record that was committed, 0 if there is none.
-	marker int64
+	// markerAt is an offset at or below the last marker's.
+	marker, markerAt int64
 }
 
 type transactorKey struct{ cluster, name, shard, writer string }
@@ -36,7 +37,7 @@ var transactors struct {
 	idle          map[transactorKey]*transactor
 }
 
-func takeTransactor(ctx context.Context, conf *writeConfig, shard, writer string) (*transactor, error) {
+func takeTransactor(ctx context.Context, conf *writeConfig, shard, writer string, from int64) (*transactor, error) {
 	key := transactorKey{conf.Cluster.id(), conf.Name, shard, writer}
 	transactors.transactorsMu.Lock()
 	t := transactors.idle[key]
@@ -55,15 +56,15 @@ func takeTransactor(ctx context.Context, conf *writeConfig, shard, writer string
 		return nil, fmt.Errorf("kafkaio: %w", err)
 	}
 	t = &transactor{key: key, cl: cl, markers: conf.Markers}
-	if err := patiently(ctx, "writer "+key.id(), func() error { return t.begin(ctx, conf) }); err != nil {
+	if err := patiently(ctx, "writer "+key.id(), func() error { return t.begin(ctx, conf, from) }); err != nil {
 		cl.Close()
 		return nil, fmt.Errorf("kafkaio: writer %s: %w", key.id(), err)
 	}
 	return t, nil
 }
 
-// begin takes the id up and reads the marker.
-func (t *transactor) begin(ctx context.Context, conf *writeConfig) error {
+// begin takes the id up and reads the marker, from an offset on.
+func (t *transactor) begin(ctx context.Context, conf *writeConfig, from int64) error {
 	if _, _, err := t.cl.ProducerID(ctx); err != nil {
 		return fmt.Errorf("taking up its transactional id: %w", err)
 	}
@@ -71,79 +72,88 @@ func (t *transactor) begin(ctx context.Context, conf *writeConfig) error {
 		return err
 	}
 	var err error
-	t.marker, err = readMarker(ctx, conf, t.key.id())
+	t.marker, t.markerAt, err = readMarker(ctx, conf, t.key.id(), from)
 	return err
 }
 
-// makeMarkers makes the topic of markers, unless it is there.
+// makeMarkers makes the topic of markers, unless it is there. It has one partition. Segments
+// are small, since a broker compacts all but the last one.
 func makeMarkers(ctx context.Context, conf *writeConfig) error {
 	cl, err := conf.Cluster.client()
 	if err != nil {
 		return err
 	}
 	adm := kadm.NewClient(cl)
-	compact := "compact"
-	_, err = adm.CreateTopic(ctx, 1, -1, map[string]*string{"cleanup.policy": &compact}, conf.Markers)
+	if known, err := adm.ListTopics(ctx, conf.Markers); err == nil && known.Has(conf.Markers) {
+		if n := len(known[conf.Markers].Partitions); n != 1 {
+			return fmt.Errorf("topic %s has %d partitions: a topic of markers must have one", conf.Markers, n)
+		}
+		return nil
+	}
+	_, err = adm.CreateTopic(ctx, 1, -1, map[string]*string{
+		"cleanup.policy": kadm.StringPtr("compact"), "segment.bytes": kadm.StringPtr("4194304"),
+	}, conf.Markers)
 	if err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
 		return fmt.Errorf("making topic %s: %w", conf.Markers, err)
 	}
 	return nil
 }
 
-// readMarker reads the topic of markers to its end. It has a record or two of each writer.
-func readMarker(ctx context.Context, conf *writeConfig, id string) (int64, error) {
+// readMarker reads the topic of markers, from an offset on, to its end. It returns the
+// number that a writer's marker has, 0 if there is none, and the marker's offset.
+func readMarker(ctx context.Context, conf *writeConfig, id string, from int64) (number, at int64, err error) {
+	topic := conf.Markers
 	cl, err := conf.Cluster.client()
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	adm := kadm.NewClient(cl)
-	numbers, err := partitions(ctx, adm, conf.Markers)
+	starts, err := adm.ListStartOffsets(ctx, topic)
 	if err != nil {
-		return 0, err
-	}
-	from, err := Earliest().resolve(ctx, adm, conf.Markers, numbers)
-	if err != nil {
-		return 0, err
+		return 0, 0, fmt.Errorf("topic %s: %w", topic, err)
 	}
 	// To the last stable offset: our own transactions are over, and the others' open ones
 	// say nothing about us.
-	ends, err := adm.ListCommittedOffsets(ctx, conf.Markers)
+	ends, err := adm.ListCommittedOffsets(ctx, topic)
 	if err != nil {
-		return 0, fmt.Errorf("topic %s: %w", conf.Markers, err)
+		return 0, 0, fmt.Errorf("topic %s: %w", topic, err)
 	}
-	var last int64
-	for _, n := range numbers {
-		end, ok := ends.Lookup(conf.Markers, n)
-		if !ok || end.Err != nil {
-			return 0, fmt.Errorf("topic %s, partition %d: %w", conf.Markers, n, end.Err)
+	start, ok1 := starts.Lookup(topic, 0)
+	end, ok2 := ends.Lookup(topic, 0)
+	err = errors.Join(start.Err, end.Err)
+	if err == nil && (!ok1 || !ok2) {
+		err = kerr.UnknownTopicOrPartition // it is new: not all brokers know of it yet
+	}
+	if err != nil {
+		return 0, 0, fmt.Errorf("topic %s, partition 0: %w", topic, err)
+	}
+	from = max(from, start.Offset)
+	if from >= end.Offset {
+		return 0, from, nil
+	}
+	fd, err := takeFeed(&conf.Cluster, topic, 0, from, true)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer fd.cl.Close()
+	at = from
+	for next := from; next < end.Offset; {
+		records, err := fd.poll(ctx, time.Second)
+		if err == nil {
+			err = ctx.Err()
 		}
-		if from[n] >= end.Offset {
-			continue
-		}
-		fd, err := takeFeed(&conf.Cluster, conf.Markers, n, from[n], true)
 		if err != nil {
-			return 0, err
+			return 0, 0, err
 		}
-		for next := from[n]; next < end.Offset; {
-			records, err := fd.poll(ctx, time.Second)
-			if err == nil {
-				err = ctx.Err()
+		for _, r := range records {
+			next = r.Offset + 1
+			if !r.Attrs.IsControl() && string(r.Key) == id && len(r.Value) == 8 {
+				number, at = int64(binary.BigEndian.Uint64(r.Value)), r.Offset
 			}
-			if err != nil {
-				fd.cl.Close()
-				return 0, err
-			}
-			for _, r := range records {
-				next = r.Offset + 1
-				if !r.Attrs.IsControl() && string(r.Key) == id && len(r.Value) == 8 {
-					last = max(last, int64(binary.BigEndian.Uint64(r.Value)))
-				}
-			}
-			fd.have = nil
 		}
-		fd.cl.Close()
+		fd.have = nil
 	}
-	return last, nil
+	return number, at, nil
 }
 
 // commit writes records and the marker in one transaction.
@@ -163,7 +173,7 @@ func (t *transactor) commit(ctx context.Context, records []*kgo.Record, last int
 	if err := t.cl.EndTransaction(ctx, kgo.TryCommit); err != nil {
 		return err
 	}
-	t.marker = last
+	t.marker, t.markerAt = last, marker.Offset
 	return nil
 }
 
