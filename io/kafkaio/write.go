@@ -24,7 +24,8 @@ type WriteOption func(*writeConfig)
 func Topic(name string) WriteOption { return func(c *writeConfig) { c.Topic = name } }
 
 // ExactlyOnce writes each record once, in transactions. The name begins the ids of the
-// transactions: no other pipeline may use it on the same cluster.
+// transactions: no other pipeline may use it on the same cluster. A warning says, while the
+// pipeline is built, what its runner doesn't promise.
 func ExactlyOnce(name string) WriteOption { return func(c *writeConfig) { c.Name = name } }
 
 // Shards is how many transactions there may be at once, with ExactlyOnce. The default is
@@ -61,6 +62,7 @@ func Write(s beam.Scope, c Cluster, records beam.PCollection, opts ...WriteOptio
 		beam.ParDo0(s, &produce{Conf: conf}, records)
 		return
 	}
+	warnUnpromised(conf.Name)
 	// State is by key and window, and goes with the window. The numbers of a shard are for
 	// all of the job.
 	sharded := beam.ParDo(s, &shardRecords{Conf: conf}, beam.WindowInto(s, window.NewGlobalWindows(), records))
