@@ -96,7 +96,7 @@ func (m *model) moment(c *cell) moment {
 
 func (m *model) element(e element) {
 	for _, w := range m.windows.assign(e.at) {
-		c := m.open(keyOf(e.value), w)
+		c := m.place(keyOf(e.value), w)
 		if c == nil || c.firing.done {
 			m.late++ // the window has expired, or its trigger will not fire any more
 			continue

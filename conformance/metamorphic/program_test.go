@@ -88,7 +88,7 @@ func (f windowing) assign(at int64) []window {
 func (f windowing) merging() bool { return f.kind == "sessions" }
 
 func drawWindowing(t *rapid.T) windowing {
-	f := windowing{kind: rapid.SampledFrom([]string{"fixed", "sliding", "global"}).Draw(t, "windows")}
+	f := windowing{kind: rapid.SampledFrom([]string{"fixed", "sliding", "sessions", "global"}).Draw(t, "windows")}
 	switch f.kind {
 	case "fixed":
 		f.size = rapid.SampledFrom([]int64{5, 10}).Draw(t, "size")
