@@ -22,6 +22,8 @@ type Config struct {
 	// attempt (default 100 ms), and twice as long for each further one: what it has
 	// asked in vain is perhaps back by then.
 	RetryAfter time.Duration
+	// OnPoison is what becomes of an element that fails each time (default FailJob).
+	OnPoison OnPoison
 	// SplitAfter is how long a bundle runs before it may be split (default 100 ms).
 	SplitAfter time.Duration
 	// CheckpointAfter is how long a bundle of an unbounded splittable stage runs

@@ -39,6 +39,7 @@ type image struct {
 	done      map[[2]int]int
 
 	kept, dropped map[int]int
+	aside         map[int][]int
 }
 
 // write cuts an epoch.
@@ -56,6 +57,10 @@ func (d *simDisk) write(s *sim, epoch uint64) error {
 	im := &image{
 		epoch: epoch, blocks: map[int64]any{}, committed: maps.Clone(s.committed), side: map[[2]int][]int{},
 		done: maps.Clone(d.done), kept: maps.Clone(s.kept), dropped: maps.Clone(s.dropped),
+		aside: map[int][]int{},
+	}
+	for k, v := range s.aside {
+		im.aside[k] = slices.Clone(v)
 	}
 	var changed []int64
 	for i := range snap.Stages {
@@ -139,6 +144,7 @@ func (s *sim) crashNow() error {
 	}
 	d.before = nil
 	d.written = nil
+	s.aside, s.stablePart = map[int][]int{}, map[string]bool{}
 	s.pending, s.wake = nil, -1
 	s.running, s.aborted, s.committed = map[BundleID]RunBundle{}, map[BundleID]bool{}, map[BundleID]bool{}
 	s.held, s.sealed, s.finalized = map[BundleID]Event{}, map[[2]int]bool{}, nil
@@ -157,6 +163,9 @@ func (s *sim) crashNow() error {
 	for i := range snap.Stages {
 		snap.Stages[i].Each(func(q *QueuedBlock) { q.Payload = im.blocks[q.ID] })
 		s.got[i] = slices.Clone(im.got[i])
+	}
+	for k, v := range im.aside {
+		s.aside[k] = slices.Clone(v)
 	}
 	s.side = map[[2]int][]int{}
 	for k, v := range im.side {
@@ -183,7 +192,8 @@ func (s *sim) checkStable(a RunBundle) error {
 	}
 	pos := d.done[at]
 	for _, b := range a.Blocks {
-		if d.durable == nil || d.durable.blocks[int64(b.ID)] == nil {
+		// What a half is of was durable when it was given the first time.
+		if !s.stablePart[fmt.Sprint(a.Stage, b.Payload)] && (d.durable == nil || d.durable.blocks[int64(b.ID)] == nil) {
 			return fmt.Errorf("stage %d gets block %d, which is not durable", a.Stage, b.ID)
 		}
 		for _, v := range s.values(a.Stage, b) {

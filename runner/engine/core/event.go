@@ -58,6 +58,9 @@ type BundleFailed struct {
 	WorkerLost bool
 	// Fatal says that another attempt can't help.
 	Fatal bool
+	// Halves are the bundle's claim, as splits have left it, cut in two, if RunBundle.Halve
+	// asked for it, the fault was the bundle's own and there were two elements at least.
+	Halves [2][]Block
 }
 
 // ShardGrouped answers GroupShard: the groups or panes that are ready for bundles.
@@ -162,6 +165,13 @@ type RunBundle struct {
 	// Truncate says that the stage's truncation runs in place of the stage. What it
 	// writes comes back as residuals, one for each element.
 	Truncate bool
+	// NoTimers says that none of the shard's timers fire in the bundle.
+	NoTimers bool
+	// Halve asks for BundleFailed.Halves if the bundle fails.
+	Halve bool
+	// Poison, if not nil, says that the bundle's only element has failed with it too often:
+	// it is put aside, and the bundle has no other effect.
+	Poison error
 }
 
 // Commit merges a finished bundle's staged state into the dirty layer, at once.

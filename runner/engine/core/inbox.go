@@ -2,6 +2,7 @@ package core
 
 import (
 	"math"
+	"slices"
 	"time"
 )
 
@@ -54,6 +55,14 @@ type claim struct {
 	// attempts made so far that failed by the bundle's own fault, and those that
 	// a lost worker ended.
 	failed, lost int
+	// half says that it is a part of a claim that had used up its attempts, tried how many
+	// were made of all that it was a part of. See poison.go.
+	half  bool
+	tried int
+	// searchUntil is when the search for the element to blame ends.
+	searchUntil time.Duration
+	// poison is why the claim, of one element, is to be put aside.
+	poison error
 }
 
 type resting struct {
@@ -208,10 +217,11 @@ func (in *inbox) take(shard int, maxElements, maxBytes int64) claim {
 	return c
 }
 
-// untake puts a failed bundle's claim back to the head of its shard.
+// untake puts a failed bundle's claim back to the head of its shard, before what else was
+// put back: that may be the half behind it.
 func (in *inbox) untake(shard int, c claim) {
 	s := &in.shards[shard]
-	s.retry = append(s.retry, c)
+	s.retry = slices.Insert(s.retry, 0, c)
 	in.queued += len(c.blocks)
 }
 

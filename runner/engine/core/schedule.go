@@ -1,7 +1,6 @@
 package core
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 )
@@ -123,6 +122,7 @@ func (c *Core) startBundle(s *stage, shard int, cl claim) {
 		Bundle: b.id, Stage: s.index, Shard: shard,
 		Attempt: cl.failed + cl.lost + 1, Blocks: cl.blocks,
 		Event: s.eventWM, Processing: c.processingOf(s), Truncate: b.truncation,
+		NoTimers: cl.half, Halve: c.lastAttempt(&cl), Poison: cl.poison,
 	}
 	if s.sides != nil {
 		b.added, run.Sides = slices.Clone(s.sides.added), slices.Clone(s.sides.watermarks)
@@ -189,37 +189,4 @@ func (c *Core) bundleFinished(ev BundleFinished) {
 		c.epoch.finalizers = append(c.epoch.finalizers, b.id)
 	}
 	c.moveWatermarks()
-}
-
-func (c *Core) bundleFailed(ev BundleFailed) {
-	b := c.endBundle(ev.Bundle)
-	if b == nil || c.stopping {
-		return
-	}
-	s := &c.stages[b.stage]
-	cl := b.claim
-	if ev.WorkerLost {
-		cl.lost++
-	} else {
-		cl.failed++
-	}
-	if ev.Fatal || cl.failed >= c.cfg.Attempts || cl.lost >= c.cfg.WorkerLosses {
-		err := ev.Err
-		if err == nil {
-			err = errors.New("bundle failed without a reason")
-		}
-		if n := cl.failed + cl.lost; n > 1 {
-			err = fmt.Errorf("after %d attempts: %w", n, err)
-		}
-		// By its id: the name lists all that is fused in the stage, and an error that
-		// names many transforms hides the one the SDK's text names.
-		c.stop(fmt.Errorf("stage %s: %w", s.plan.ID, err))
-		return
-	}
-	if ev.WorkerLost {
-		s.inbox.untake(b.shard, cl)
-	} else {
-		s.inbox.rest(c.now+c.cfg.RetryAfter<<(cl.failed-1), b.shard, cl)
-	}
-	c.do(Retried{Bundle: b.id, Stage: b.stage, Attempt: cl.failed + cl.lost, Err: ev.Err})
 }

@@ -107,7 +107,8 @@ func (c *Core) bundleWaits(ev BundleWaits) {
 	}
 	in.release(old)
 	if len(ev.Ready) > 0 {
-		in.untake(b.shard, claim{blocks: ev.Ready, failed: old.failed, lost: old.lost})
+		old.blocks = ev.Ready
+		in.untake(b.shard, old)
 	}
 	c.moveWatermarks()
 }

@@ -52,6 +52,11 @@ type sim struct {
 	crash int // chance of a crash before an event, in a thousand
 	// leftOut is what the driver forgets to do; see TestWhatIsLeftOutIsFound.
 	leftOut string
+	// poison are values that a stage fails with, put aside the bundles that did so, by
+	// stage. stablePart are halves of what a stage with stable input was given.
+	poison     map[[2]int]bool
+	aside      map[int][]int
+	stablePart map[string]bool
 	// early is an epoch of which the core hears while it is still being written.
 	early uint64
 }
@@ -63,6 +68,7 @@ func newSim(plan *graph.Plan, cfg Config, seed uint64) *sim {
 		plan: plan, cfg: cfg, rnd: rand.New(rand.NewPCG(seed, 1)), c: New(plan, cfg),
 		running: map[BundleID]RunBundle{}, aborted: map[BundleID]bool{}, committed: map[BundleID]bool{},
 		side: map[[2]int][]int{}, sealed: map[[2]int]bool{},
+		aside: map[int][]int{}, stablePart: map[string]bool{},
 		held: map[BundleID]Event{}, kept: map[int]int{}, dropped: map[int]int{},
 		got: make([][]int, len(plan.Stages)), wake: -1,
 	}
@@ -218,6 +224,11 @@ func (s *sim) act(a Action, fin BundleFinished) error {
 			s.truncated(r, fin)
 			return nil
 		}
+		if r.Poison != nil {
+			s.aside[r.Stage] = append(s.aside[r.Stage], s.values(r.Stage, r.Blocks[0])...)
+			s.disk.applied(s.plan, r, 1)
+			return nil
+		}
 		for _, b := range r.Blocks {
 			s.got[r.Stage] = append(s.got[r.Stage], s.values(r.Stage, b)...)
 			s.disk.applied(s.plan, r, len(s.values(r.Stage, b)))
@@ -364,8 +375,11 @@ func (s *sim) split(a AskSplit) Event {
 
 // outcome decides how a bundle will end.
 func (s *sim) outcome(a RunBundle) Event {
-	if s.chance(s.fail) && a.Attempt < s.c.cfg.Attempts {
-		return BundleFailed{Bundle: a.Bundle, Err: errors.New("user code failed")}
+	if a.Poison != nil {
+		return BundleFinished{Bundle: a.Bundle}
+	}
+	if s.fails(a) || s.chance(s.fail) && s.mayFail(a) {
+		return BundleFailed{Bundle: a.Bundle, Err: errors.New("user code failed"), Halves: s.halves(a)}
 	}
 	if s.chance(s.lose) && a.Attempt < 5 {
 		return BundleFailed{Bundle: a.Bundle, Err: errors.New("gone"), WorkerLost: true}
@@ -425,4 +439,50 @@ func (s *sim) outcome(a RunBundle) Event {
 		}
 	}
 	return ev
+}
+
+// fails says that there is a poisonous value in the bundle.
+func (s *sim) fails(a RunBundle) bool {
+	for _, b := range a.Blocks {
+		for _, v := range s.values(a.Stage, b) {
+			if s.poison[[2]int{a.Stage, v}] && !a.Truncate {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// halves cuts a bundle's input, if that was asked for.
+func (s *sim) halves(a RunBundle) (h [2][]Block) {
+	if !a.Halve {
+		return h
+	}
+	var all []int
+	for _, b := range a.Blocks {
+		all = append(all, s.values(a.Stage, b)...)
+	}
+	if s.plan.Stages[a.Stage].Input == nil || len(all) < 2 {
+		return h
+	}
+	h = [2][]Block{s.cut(slices.Clone(all[:len(all)/2])), s.cut(slices.Clone(all[len(all)/2:]))}
+	if s.plan.Stages[a.Stage].StableInput {
+		for _, b := range slices.Concat(h[0], h[1]) {
+			s.stablePart[fmt.Sprint(a.Stage, b.Payload)] = true
+		}
+	}
+	return h
+}
+
+// mayFail says that a failure would not be the last that the job bears.
+func (s *sim) mayFail(a RunBundle) bool {
+	search := s.c.cfg.OnPoison == DeadLetter
+	if a.Halve {
+		n := 0
+		for _, b := range a.Blocks {
+			n += len(s.values(a.Stage, b))
+		}
+		return search && n > 1
+	}
+	return a.Attempt < s.c.cfg.Attempts && (search || !a.NoTimers)
 }
