@@ -57,6 +57,7 @@ var (
 	jobElements = prometheus.NewDesc("summerbeam_job_elements_total", "Elements of the bundles applied.", jobLabels, nil)
 	jobRetries  = prometheus.NewDesc("summerbeam_job_retries_total", "Bundles that failed and were run again.", jobLabels, nil)
 	jobLate     = prometheus.NewDesc("summerbeam_job_late_elements_total", "Elements dropped because they came later than allowed.", jobLabels, nil)
+	jobLetters  = prometheus.NewDesc("summerbeam_job_dead_letters_total", "Elements put aside because they failed each time.", jobLabels, nil)
 	jobEpochs   = prometheus.NewDesc("summerbeam_job_epochs_total", "Epochs written.", jobLabels, nil)
 	jobEpochSec = prometheus.NewDesc("summerbeam_job_epoch_seconds_total", "Time that writing epochs took.", jobLabels, nil)
 	jobEpochLen = prometheus.NewDesc("summerbeam_job_epoch_bytes_total", "Bytes of the epochs written.", jobLabels, nil)
@@ -68,7 +69,7 @@ var (
 // Describe implements prometheus.Collector.
 func (c collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{memoryLimit, memoryUsed, jobMemory, jobSpilled, jobSpill, jobBundles, jobElements, jobRetries, jobRunning,
-		jobLate, jobEpochs, jobEpochSec, jobEpochLen, jobEpochAge, jobEpochLag} {
+		jobLate, jobLetters, jobEpochs, jobEpochSec, jobEpochLen, jobEpochAge, jobEpochLag} {
 		ch <- d
 	}
 }
@@ -98,6 +99,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		total(jobRetries, p.Retries, id, name)
 		gauge(jobRunning, p.Running, id, name)
 		total(jobLate, p.Late, id, name)
+		total(jobLetters, p.DeadLetters, id, name)
 		total(jobEpochs, p.Epochs, id, name)
 		total(jobEpochLen, p.EpochBytes, id, name)
 		ch <- prometheus.MustNewConstMetric(jobEpochSec, prometheus.CounterValue, p.EpochTime.Seconds(), id, name)

@@ -9,6 +9,7 @@ import (
 
 	jobpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/jobmanagement_v1"
 	"github.com/summerbeam/summerbeam/runner/engine"
+	"github.com/summerbeam/summerbeam/runner/engine/core"
 	"github.com/summerbeam/summerbeam/runner/job"
 	"google.golang.org/protobuf/types/known/structpb"
 )
@@ -42,6 +43,18 @@ var options = []option{
 		func(c *engine.Config, v string) (err error) {
 			c.Core.ForceSplits, err = strconv.ParseBool(v)
 			return err
+		}},
+	{"summerbeam_on_poison", jobpb.PipelineOptionType_STRING, "What becomes of an element that a DoFn fails with each time: fail ends the job (default), dead_letter puts it aside in a file.",
+		func(c *engine.Config, v string) error {
+			switch v {
+			case "fail":
+				c.Core.OnPoison = core.FailJob
+			case "dead_letter":
+				c.Core.OnPoison = core.DeadLetter
+			default:
+				return fmt.Errorf("%q is neither fail nor dead_letter", v)
+			}
+			return nil
 		}},
 	{"summerbeam_epoch_interval", jobpb.PipelineOptionType_STRING, "Longest time between a change of state and its epoch, such as 200ms (the default).",
 		func(c *engine.Config, v string) error { return duration(v, &c.Core.EpochInterval) }},

@@ -147,6 +147,7 @@ func (j *jobs) Prepare(info *engine.JobInfo, p *pipepb.Pipeline) (job.Execution,
 	} else if how.wanted {
 		return nil, errors.New("--summerbeam_update is for jobs that outlive their process: those with a source that never ends, and a data directory")
 	}
+	cfg.Letters = j.lettersFile(info, lives)
 	cfg.OpenStore = func() (statebackend.Store, error) {
 		if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
 			return nil, fmt.Errorf("job %s: its store: %w", info.ID, err)

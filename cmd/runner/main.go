@@ -21,7 +21,10 @@ type cli struct {
 	Drain     drainCmd     `cmd:"" help:"Let a job of a running server read no more and end with what it has."`
 	Savepoint savepointCmd `cmd:"" help:"Copy what a running job could go on from to a directory of the server's."`
 	Restore   restoreCmd   `cmd:"" help:"Put a savepoint into a data directory, for the next server there to go on with."`
-	Version   versionCmd   `cmd:"" help:"Print the version."`
+
+	DeadLetters deadLettersCmd `cmd:"" name:"deadletters" help:"Print the elements that a job has put aside, because they failed each time."`
+
+	Version versionCmd `cmd:"" help:"Print the version."`
 }
 
 // streams are what commands write to.

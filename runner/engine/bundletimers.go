@@ -33,10 +33,11 @@ const maxFired = 10_000
 
 // newBundleTimers takes the due timers out of the shard. The loop calls it.
 func newBundleTimers(st *stageRun, shard *shardTimers, a core.RunBundle) *bundleTimers {
-	b := &bundleTimers{
-		stage: st, shard: shard, fired: shard.take(a.Event, a.Processing, maxFired),
-		over: a.Processing == core.MaxTime, event: a.Event,
+	b := &bundleTimers{stage: st, shard: shard, over: a.Processing == core.MaxTime, event: a.Event}
+	if a.NoTimers {
+		return b
 	}
+	b.fired = shard.take(a.Event, a.Processing, maxFired)
 	x := shard.expiring
 	if x == nil || !x.due(a.Event) {
 		return b

@@ -21,6 +21,8 @@ type durability struct {
 	// changes of timers and sides, in order, since the last cut.
 	changes []changes
 	sides   []sideRecord
+	// letters are dead letters that go into the file with the next epoch.
+	letters []byte
 	// sideCount numbers the blocks of each side input.
 	sideCount map[[2]int]uint64
 }
@@ -40,6 +42,7 @@ type cut struct {
 	changes []changes
 	sides   []sideRecord
 	metrics *fnpb.ProcessBundleProgressResponse
+	letters []byte
 }
 
 // coreRecord is how a snapshot is written.
@@ -83,8 +86,8 @@ func (d *durability) noteTimers(s *shardTimers) {
 // cut takes what goes into the epoch whose layers are frozen now. The loop calls it.
 func (j *Job) cut() *cut {
 	d := j.durable
-	c := &cut{snap: j.core.Snapshot(), slots: j.slots, changes: d.changes, sides: d.sides}
-	d.changes, d.sides = nil, nil
+	c := &cut{snap: j.core.Snapshot(), slots: j.slots, changes: d.changes, sides: d.sides, letters: d.letters}
+	d.changes, d.sides, d.letters = nil, nil, nil
 	live := make(map[uint64]bool, len(d.stored))
 	for i := range c.snap.Stages {
 		c.snap.Stages[i].Each(func(q *core.QueuedBlock) {

@@ -65,13 +65,16 @@ func (j *Job) startBundle(ctx context.Context, a core.RunBundle) {
 			ev = core.BundleFailed{
 				Bundle: a.Bundle, Err: err,
 				WorkerLost: errors.Is(err, ErrWorkerLost),
-				Fatal:      errors.Is(err, errCoder) || errors.Is(err, errSpill) || errors.Is(err, errSplit) || errors.Is(err, errPanic) || errors.Is(err, errStart),
+				Fatal:      errors.Is(err, errLetter) || errors.Is(err, errCoder) || errors.Is(err, errSpill) || errors.Is(err, errSplit) || errors.Is(err, errPanic) || errors.Is(err, errStart),
 			}
 		}
 		// See askSplit: an answer on its way goes first.
 		r.splitMu.Lock()
 		defer r.splitMu.Unlock()
 		r.over = true
+		if failed, ok := ev.(core.BundleFailed); ok {
+			ev = j.failedBundle(a, r, failed)
+		}
 		j.send(ev)
 	}()
 }
@@ -90,6 +93,10 @@ func (j *Job) runBundle(ctx context.Context, a core.RunBundle, r *runningBundle)
 			out.drop()
 		}
 	}()
+	if a.Poison != nil {
+		applied = true
+		return fin, j.putAside(a, r)
+	}
 	switch r.stage.plan.Kind {
 	case graph.TestStream:
 		for _, b := range a.Blocks {

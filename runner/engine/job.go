@@ -39,6 +39,9 @@ type Config struct {
 	// SpillDir is the directory for what doesn't fit: made when it is needed, removed
 	// with the job. Empty: a temporary one.
 	SpillDir string
+	// Letters is the file for elements that are put aside (core.DeadLetter), made when
+	// it is needed. See letters.go.
+	Letters string
 
 	files fileSystem // of SpillDir; nil: the operating system's
 }
@@ -129,6 +132,8 @@ type runningBundle struct {
 	lifted bool
 	// recut are blocks of its claim whose elements are in other blocks now.
 	recut []core.Block
+	// letter is what is to be put aside; set before its last event is sent.
+	letter []byte
 	// finalized says that its finalization was asked for; the loop's.
 	finalized bool
 	// at is the worker that runs the bundle at the moment.
@@ -168,6 +173,7 @@ func New(cfg Config, info *JobInfo, plan *graph.Plan) (*Job, error) {
 		feeds:    make(map[int]*testFeed),
 	}
 	j.store.open = cfg.OpenStore
+	j.store.letters.name = cfg.Letters
 	mem := newMemory(cfg.Memory)
 	j.keep = &keeper{mem: mem, slots: int64(cfg.Core.Slots), disk: newSegments(cfg.SpillDir, cfg.files, mem, func(stage int) string { return plan.Stages[stage].ID })}
 	lim := j.limits()
@@ -329,6 +335,9 @@ func (j *Job) do(ctx, work context.Context, a core.Action) {
 			if l := r.state.staged(); len(l.cells) > 0 {
 				r.state.shard.apply(l)
 			}
+		}
+		if len(r.letter) > 0 {
+			j.noteLetter(r)
 		}
 		// Only here, so that committed metrics count what is applied and no more.
 		j.noteMetrics(r, j.metrics.BundleDone(r.id, r.metrics))

@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"encoding/binary"
+	"errors"
 	"sync"
 
 	"github.com/summerbeam/summerbeam/statebackend"
@@ -9,7 +11,8 @@ import (
 // jobStore opens the job's store when it is first written to: most jobs have no
 // state, and need none.
 type jobStore struct {
-	open func() (statebackend.Store, error)
+	open    func() (statebackend.Store, error)
+	letters letterFile
 
 	storeMu sync.Mutex
 	store   statebackend.Store
@@ -50,6 +53,15 @@ func (s *jobStore) write(shards []*shardState, frozen []*layer, c *cut) (bytes i
 		if err := c.put(b); err != nil {
 			return 0, err
 		}
+		if len(c.letters) > 0 {
+			// Before the batch: a file that is longer than the epoch says is cut when the job
+			// goes on from it.
+			n, err := s.letters.append(c.letters)
+			if err != nil {
+				return 0, err
+			}
+			b.Put([]byte{recoveryMark, recordLetters}, binary.AppendUvarint(nil, uint64(n)))
+		}
 	}
 	return b.Bytes(), st.Write(b, true)
 }
@@ -71,10 +83,11 @@ func (s *jobStore) opened() (statebackend.Store, error) {
 func (s *jobStore) close() error {
 	s.storeMu.Lock()
 	defer s.storeMu.Unlock()
+	err := s.letters.close()
 	if s.store == nil {
-		return nil
+		return err
 	}
 	st := s.store
 	s.store = nil
-	return st.Close()
+	return errors.Join(st.Close(), err)
 }

@@ -55,6 +55,7 @@ const (
 
 	recordCore    = 'c' // one record: the core's snapshot
 	recordMetrics = 'm' // one record: committed metrics
+	recordLetters = 'l' // one record: the length of the file of dead letters
 	recordBlock   = 'b' // block id -> payload kind and bytes
 	recordSide    = 's' // slot, number -> as a block's, behind its hold and count
 	recordTimer   = 't' // slot, shard, timer id -> timer

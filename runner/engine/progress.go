@@ -8,7 +8,7 @@ import (
 // progress counts what was applied. The loop writes it.
 type progress struct {
 	bundles, elements, retries, running atomic.Int64
-	late                                atomic.Int64
+	late, letters                       atomic.Int64
 	epochs, epochTime, epochBytes       atomic.Int64
 	lastEpoch                           atomic.Int64 // ns since the Unix epoch
 	undurable                           atomic.Int64 // the same; 0 if all is durable
@@ -22,6 +22,8 @@ type Progress struct {
 	Bundles, Elements, Retries, Running int64
 	// Late counts elements that were dropped because they came too late.
 	Late int64
+	// DeadLetters counts elements that were put aside because they failed each time.
+	DeadLetters int64
 	// Epochs counts those written, in EpochTime altogether; EpochBytes is the size of
 	// their batches. LastEpoch is when the last one was durable, zero if there is none.
 	Epochs, EpochBytes int64
@@ -37,7 +39,8 @@ func (j *Job) Progress() Progress {
 	p := &j.progress
 	out := Progress{
 		Bundles: p.bundles.Load(), Elements: p.elements.Load(), Retries: p.retries.Load(), Running: p.running.Load(), Late: p.late.Load(),
-		Epochs: p.epochs.Load(), EpochBytes: p.epochBytes.Load(), EpochTime: time.Duration(p.epochTime.Load()),
+		DeadLetters: p.letters.Load(),
+		Epochs:      p.epochs.Load(), EpochBytes: p.epochBytes.Load(), EpochTime: time.Duration(p.epochTime.Load()),
 	}
 	if at := p.lastEpoch.Load(); at != 0 {
 		out.LastEpoch = time.Unix(0, at)

@@ -23,6 +23,9 @@ func (j *Job) recover() error {
 	if err != nil {
 		return err
 	}
+	if err := j.restoreLetters(st); err != nil {
+		return err
+	}
 	if found {
 		if err := j.restore(st, data); err != nil {
 			return fmt.Errorf("going on from the last epoch: %w", err)
