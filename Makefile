@@ -78,10 +78,11 @@ metamorphic: deps ## Many random pipelines, each run in a random way and compare
 	go test -tags rocksdb -timeout 60m -run TestPanes ./conformance/metamorphic -rapid.checks $(CHECKS)
 
 .PHONY: crash
-crash: build bin/crash ## A streaming job killed with kill -9 fifty times, on each store: its output stays right.
+crash: build bin/crash ## A streaming job killed with kill -9 fifty times, at random and at named points, on each store: its output stays right.
 	bin/crash --store pebble
 	bin/crash --store rocksdb
 	bin/crash --store rocksdb --server bin/summerbeam
+	bin/crash --store pebble --kills 10 --dedup=false
 
 .PHONY: crash-kafka
 crash-kafka: bin/crash ## Kafka to Kafka, exactly once: the job is killed ten times, a real broker once.
@@ -93,7 +94,7 @@ demo-kafka: bin/crash ## Clicks from a Kafka topic, counted by user and minute, 
 
 .PHONY: crash-short
 crash-short: build bin/crash ## The same with a few kills.
-	bin/crash --store pebble --kills 5
+	bin/crash --store pebble --kills 6
 	bin/crash --store rocksdb --kills 5 --server bin/summerbeam
 	tools/kafka/crash.sh --short
 

@@ -42,6 +42,9 @@ type Config struct {
 	// Store is the state backend, "rocksdb" or "pebble". Empty: the best that is
 	// compiled in.
 	Store string
+	// OpenStore, if not nil, opens the jobs' stores in place of the backend named: for
+	// backends of others, and for tests.
+	OpenStore statebackend.Opener
 	// MemoryBytes bounds the data that all jobs together hold in memory on its way
 	// from stage to stage; what is more goes to files under DataDir. The stores' caches
 	// and buffers, which come on top, are sized by it. 0: 128 MiB.
@@ -81,9 +84,11 @@ func newJobs(cfg Config) (*jobs, error) {
 	if cfg.Store == "" {
 		cfg.Store = stores.Default()
 	}
-	open, err := stores.Opener(cfg.Store)
-	if err != nil {
-		return nil, err
+	open, err := cfg.OpenStore, error(nil)
+	if open == nil {
+		if open, err = stores.Opener(cfg.Store); err != nil {
+			return nil, err
+		}
 	}
 	cores := runtime.GOMAXPROCS(0)
 	if cfg.Engine.Core.Shards <= 0 {

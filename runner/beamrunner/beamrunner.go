@@ -56,6 +56,12 @@ func init() {
 // code has said. The result is not nil if the job has got as far as having
 // metrics, even if it failed.
 func Execute(ctx context.Context, p *beam.Pipeline) (beam.PipelineResult, error) {
+	return ExecuteWith(ctx, p, func(*runner.Config) {})
+}
+
+// ExecuteWith is Execute with a runner that change has had a hand in: for programs that
+// register a runner of their own. Jobs that go to a server are none of change's.
+func ExecuteWith(ctx context.Context, p *beam.Pipeline, change func(*runner.Config)) (beam.PipelineResult, error) {
 	if !beam.Initialized() {
 		return nil, errors.New("call beam.Init() at the start of main, before the pipeline is built")
 	}
@@ -85,6 +91,7 @@ func Execute(ctx context.Context, p *beam.Pipeline) (beam.PipelineResult, error)
 		return nil, err
 	}
 	j.dataDir, j.store, j.memory, j.drainAfter = *dataDir, *store, bytes, *drainAfter
+	j.change = change
 	log.Infof(ctx, "Running job %v embedded in this process", j.name)
 	res, err := j.run(ctx)
 	if res == nil {

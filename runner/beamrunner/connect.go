@@ -16,6 +16,9 @@ func (j *job) run(ctx context.Context) (*jobResult, error) {
 		defer time.AfterFunc(j.drainAfter, func() { close(drain) }).Stop()
 		cfg.Drain = drain
 	}
+	if j.change != nil {
+		j.change(&cfg)
+	}
 	res, err := runner.RunEmbedded(ctx, cfg, j.name, j.pipeline, j.options, inproc.Workers{})
 	return &jobResult{id: res.JobID, attempted: res.Attempted, committed: res.Committed}, err
 }

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/summerbeam/summerbeam/fnapi/inproc"
+	"github.com/summerbeam/summerbeam/runner"
 )
 
 // job is a pipeline ready for the embedded runner.
@@ -28,6 +29,8 @@ type job struct {
 	memory int64
 	// drainAfter is 0 for never.
 	drainAfter time.Duration
+	// change has the last word on the runner's configuration.
+	change func(*runner.Config)
 }
 
 // jobResult is what the embedded runner gives back.

@@ -1,14 +1,14 @@
 // Crash kills a job with kill -9, again and again, starts it again each time, and checks
 // that its output is that of one run which nobody has killed.
 //
-//	crash [--kills 50] [--seed N] [--store pebble|rocksdb] [--server bin/summerbeam] [--kafka [--brokers host:port]]
+//	crash [--kills 50] [--seed N] [--dedup=false] [--store pebble|rocksdb] [--server bin/summerbeam] [--kafka [--brokers host:port]]
 //
 // With --kafka the job reads a topic, counts by user and minute, and writes each count
 // once to another (kafka.go); the broker is a fake in the driver, or a real one.
 //
 // The job is in pipeline.go. It runs embedded, in a process of this same program, or with
 // --server on a server, of which that process is the worker; then one of the two is
-// killed, or both.
+// killed, or both. Embedded, every second kill comes at a named point (failpoint.go).
 package main
 
 import (
@@ -42,6 +42,8 @@ var (
 	kafka   = flag.Bool("kafka", false, "Run the job that reads from and writes to Kafka.")
 	brokers = flag.String("brokers", "", "A broker to use instead of a fake one; the driver makes topics there.")
 	topics  = flag.String("topics", "", "What the names of the topics begin with; for the driver's own use.")
+	crashAt = flag.String("crash_at", "", "Point at which the job kills itself, such as write:3; for the driver's own use.")
+	dedup   = flag.Bool("dedup", true, "Leave out records whose number has come before. If false, the run fails unless duplicates are found.")
 	keep    = flag.Bool("keep", false, "Keep the directory.")
 )
 
@@ -91,16 +93,20 @@ func drive() error {
 	defer server.kill()
 	var first []time.Duration
 	killed, resumed := 0, 0
+	at := map[string]int{}
 	for {
-		until := time.Duration(0)
+		until, point := time.Duration(0), ""
 		if killed < *kills {
 			until = 300*time.Millisecond + time.Duration(random.Int64N(int64(1200*time.Millisecond)))
+		}
+		if killed < *kills && killed%2 == 1 && *serve == "" && k == nil {
+			point, until = choosePoint(killed, random), pointTimeout
 		}
 		var complete func() (bool, error)
 		if k != nil && until == 0 {
 			complete = k.complete // the job has no end of its own
 		}
-		r, err := runUntil(dir, until, server, random, complete)
+		r, err := runUntil(dir, until, point, server, random, complete)
 		if err != nil {
 			return err
 		}
@@ -114,12 +120,22 @@ func drive() error {
 			break
 		}
 		killed++
+		at[r.point]++
 	}
 	if killed < *kills {
 		return fmt.Errorf("the job was done after %d kills, before all %d: give it more elements (--each)", killed, *kills)
 	}
 	slices.Sort(first)
-	fmt.Printf("%d kills, %d runs went on from an epoch", killed, resumed)
+	fmt.Printf("%d kills: %d at random times", killed, at[""])
+	for _, p := range points {
+		if *serve == "" && k == nil {
+			fmt.Printf(", %d %s", at[p.name], p.what)
+			if at[p.name] == 0 && *kills >= 2*len(points) {
+				return fmt.Errorf("no kill came %s: this shows nothing of it", p.what)
+			}
+		}
+	}
+	fmt.Printf("\n%d runs went on from an epoch", resumed)
 	if n := len(first); n > 0 {
 		fmt.Printf("; from the start of the process to its first output: median %v, max %v (%d runs came to it)",
 			first[n/2], first[n-1], n)
@@ -132,6 +148,9 @@ func drive() error {
 	if err != nil {
 		return err
 	}
+	if !*dedup {
+		return out.findDuplicates(*each)
+	}
 	return out.check(*each, *kills)
 }
 
@@ -141,10 +160,16 @@ type life struct {
 	// complete says that it was stopped because its output is.
 	complete bool
 	first    time.Duration
+	// point is where it killed itself, empty if it did not.
+	point string
 }
 
-// runUntil runs the job until it ends, or is killed when the time is over (0: never).
-func runUntil(dir string, until time.Duration, server *process, random *rand.Rand, complete func() (bool, error)) (life, error) {
+// pointTimeout is how long a job may take to come to a point; then it is killed anyway.
+const pointTimeout = 10 * time.Second
+
+// runUntil runs the job until it ends, or is killed when the time is over (0: never), or
+// kills itself at a point (empty: at none).
+func runUntil(dir string, until time.Duration, point string, server *process, random *rand.Rand, complete func() (bool, error)) (life, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return life{}, err
@@ -160,7 +185,12 @@ func runUntil(dir string, until time.Duration, server *process, random *rand.Ran
 	}
 	data := filepath.Join(dir, "data")
 	args := []string{"--crash_job", dir, fmt.Sprintf("--each=%d", *each), fmt.Sprintf("--rate=%d", *rate),
-		"--runner=summerbeam", "--job_name=crash"}
+		"--job_name=crash"}
+	if point == "" {
+		args = append(args, "--runner=summerbeam")
+	} else {
+		args = append(args, "--runner="+runnerName, "--crash_at="+point, "--store="+*store)
+	}
 	if *kafka {
 		args = append(args, "--kafka", "--brokers="+*brokers, "--topics="+*topics)
 	}
@@ -201,6 +231,12 @@ func runUntil(dir string, until time.Duration, server *process, random *rand.Ran
 	}
 	select {
 	case err = <-ended:
+		var exit *exec.ExitError
+		if errors.As(err, &exit) && point != "" {
+			if ws, ok := exit.Sys().(syscall.WaitStatus); ok && ws.Signal() == syscall.SIGKILL {
+				l.killed, err = true, nil
+			}
+		}
 	case <-timer:
 		if *serve != "" && random.IntN(3) > 0 {
 			server.kill()
@@ -224,6 +260,7 @@ func runUntil(dir string, until time.Duration, server *process, random *rand.Ran
 		return l, rerr
 	}
 	said := string(text[from:])
+	l.point = killedAt(said)
 	if err != nil {
 		return l, fmt.Errorf("the job failed: %w\n%s", err, said)
 	}
@@ -281,8 +318,8 @@ func readRecords(name string) (*output, error) {
 	return o, lines.Err()
 }
 
-// check compares the output with what the source's elements must give.
-func (o *output) check(each int64, kills int) error {
+// wanted is what the source's elements must give, by label.
+func wanted(each int64) map[string]int64 {
 	want := make(map[string]int64)
 	for p := range int64(parts) {
 		for i := range each {
@@ -292,6 +329,30 @@ func (o *output) check(each int64, kills int) error {
 			want["state/"+key]++
 		}
 	}
+	return want
+}
+
+// findDuplicates looks at the output as if its records had no numbers, and fails if it is
+// right all the same: then the kills were harmless, and a good check shows nothing.
+func (o *output) findDuplicates(each int64) error {
+	want := wanted(each)
+	var wrong []string
+	for label, n := range o.all {
+		if n != want[label] {
+			wrong = append(wrong, fmt.Sprintf("%s: %d, want %d", label, n, want[label]))
+		}
+	}
+	if len(wrong) == 0 {
+		return errors.New("without the numbers all counts are right, too: no kill came between a write and its acknowledgement")
+	}
+	slices.Sort(wrong)
+	fmt.Printf("without the numbers %d of %d counts are wrong, as they must be; the first is %s\n", len(wrong), len(want), wrong[0])
+	return nil
+}
+
+// check compares the output with what the source's elements must give.
+func (o *output) check(each int64, kills int) error {
+	want := wanted(each)
 	got := make(map[string]int64)
 	distinct := 0
 	var wrong []string
