@@ -13,7 +13,28 @@ import (
 	"github.com/summerbeam/summerbeam/runner/graph"
 )
 
-var crashSeeds = flag.Int("crash-seeds", 2000, "number of seeds for the simulated jobs that crash")
+var (
+	crashSeeds = flag.Int("crash-seeds", 2000, "number of seeds for the simulated jobs that crash")
+	crashSeed  = flag.Int("crash-seed", -1, "the only seed for the simulated jobs that crash, to replay it")
+)
+
+// seedsOf are n seeds, or the one to replay.
+func seedsOf(n int) []uint64 {
+	if *crashSeed >= 0 {
+		return []uint64{uint64(*crashSeed)}
+	}
+	all := make([]uint64, n)
+	for i := range all {
+		all[i] = uint64(i)
+	}
+	return all
+}
+
+// failed ends a test with the command that replays the seed.
+func failed(t *testing.T, seed uint64, err error) {
+	t.Helper()
+	t.Fatalf("seed %d: %v\nreplay it: go test ./runner/engine/core -run '^%s$' -crash-seed %d", seed, err, t.Name(), seed)
+}
 
 // simDisk is what of a simulated job survives its process.
 type simDisk struct {
@@ -292,21 +313,22 @@ func TestWhatIsLeftOutIsFound(t *testing.T) {
 // what one run gives, and what was shown to the outside stays as it was.
 func TestCrashes(t *testing.T) {
 	crashes, resumed, steps := 0, 0, 0
-	for seed := range uint64(*crashSeeds) {
+	all := seedsOf(*crashSeeds)
+	for _, seed := range all {
 		s, hop := crashing(seed)
 		err := s.run(0)
 		if err == nil {
 			err = s.judge(hop)
 		}
 		if err != nil {
-			t.Fatalf("seed %d (go test ./runner/engine/core -run TestCrashes -crash-seeds %d): %v", seed, seed+1, err)
+			failed(t, seed, err)
 		}
 		crashes, resumed, steps = crashes+s.disk.crashes, resumed+s.disk.resumed, steps+s.steps
 	}
-	n := max(1, *crashSeeds)
+	n := len(all)
 	t.Logf("%d seeds, each with %.1f events and %.1f crashes, %.1f of them behind an epoch",
-		*crashSeeds, float64(steps)/float64(n), float64(crashes)/float64(n), float64(resumed)/float64(n))
-	if resumed < n {
+		n, float64(steps)/float64(n), float64(crashes)/float64(n), float64(resumed)/float64(n))
+	if resumed < n && *crashSeed < 0 {
 		t.Errorf("%d jobs went on from an epoch in %d seeds: too few to show anything", resumed, n)
 	}
 }

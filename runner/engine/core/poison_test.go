@@ -16,8 +16,8 @@ import (
 // others are processed as if they had never been there.
 func TestPoisonIsPutAside(t *testing.T) {
 	crashes, steps := 0, 0
-	n := max(1, *crashSeeds/4)
-	for seed := range uint64(n) {
+	all := seedsOf(max(1, *crashSeeds/4))
+	for _, seed := range all {
 		s, hop := crashing(seed)
 		s.cfg.OnPoison = DeadLetter
 		s.c = New(s.plan, s.cfg)
@@ -29,24 +29,26 @@ func TestPoisonIsPutAside(t *testing.T) {
 				s.poison[[2]int{stage, v}] = true
 			}
 		}
-		if err := s.run(0); err != nil {
-			t.Fatalf("seed %d: %v", seed, err)
-		}
-		if s.result != nil {
-			t.Fatalf("seed %d: job failed: %v", seed, s.result)
+		err := s.run(0)
+		if err == nil {
+			err = s.result
 		}
 		left := numbers(60)
 		for _, stage := range []int{2, hop} {
 			left = slices.DeleteFunc(left, func(v int) bool { return slices.Contains(poison[stage], v) })
-			if got := sorted(s.got[stage]); !slices.Equal(got, left) {
-				t.Fatalf("seed %d: stage %d applied %v, want %v", seed, stage, got, left)
+			if got := sorted(s.got[stage]); err == nil && !slices.Equal(got, left) {
+				err = fmt.Errorf("stage %d applied %v, want %v", stage, got, left)
 			}
-			if got := sorted(s.aside[stage]); !slices.Equal(got, poison[stage]) {
-				t.Fatalf("seed %d: stage %d put %v aside, want %v", seed, stage, got, poison[stage])
+			if got := sorted(s.aside[stage]); err == nil && !slices.Equal(got, poison[stage]) {
+				err = fmt.Errorf("stage %d put %v aside, want %v", stage, got, poison[stage])
 			}
+		}
+		if err != nil {
+			failed(t, seed, err)
 		}
 		crashes, steps = crashes+s.disk.crashes, steps+s.steps
 	}
+	n := len(all)
 	t.Logf("%d seeds, each with %.1f events and %.1f crashes", n, float64(steps)/float64(n), float64(crashes)/float64(n))
 }
 
@@ -112,6 +114,9 @@ func TestAFailingJobSearchesBriefly(t *testing.T) {
 			}
 			runs++
 			now += tc.each
+			if half := runs > 3; r[0].NoTimers != half {
+				t.Errorf("attempt %d: no timers %v, want it of halves", runs, r[0].NoTimers)
+			}
 			ev := BundleFailed{Bundle: r[0].Bundle, Err: cause}
 			if v := r[0].Blocks[0].Payload.([]int); r[0].Halve {
 				for i, part := range [][]int{v[:len(v)/2], v[len(v)/2:]} {
