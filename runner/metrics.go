@@ -58,6 +58,7 @@ var (
 	jobRetries  = prometheus.NewDesc("summerbeam_job_retries_total", "Bundles that failed and were run again.", jobLabels, nil)
 	jobLate     = prometheus.NewDesc("summerbeam_job_late_elements_total", "Elements dropped because they came later than allowed.", jobLabels, nil)
 	jobLetters  = prometheus.NewDesc("summerbeam_job_dead_letters_total", "Elements put aside because they failed each time.", jobLabels, nil)
+	jobDiskFull = prometheus.NewDesc("summerbeam_job_disk_full", "1 while a job waits for room on its disk.", jobLabels, nil)
 	jobEpochs   = prometheus.NewDesc("summerbeam_job_epochs_total", "Epochs written.", jobLabels, nil)
 	jobEpochSec = prometheus.NewDesc("summerbeam_job_epoch_seconds_total", "Time that writing epochs took.", jobLabels, nil)
 	jobEpochLen = prometheus.NewDesc("summerbeam_job_epoch_bytes_total", "Bytes of the epochs written.", jobLabels, nil)
@@ -69,7 +70,7 @@ var (
 // Describe implements prometheus.Collector.
 func (c collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{memoryLimit, memoryUsed, jobMemory, jobSpilled, jobSpill, jobBundles, jobElements, jobRetries, jobRunning,
-		jobLate, jobLetters, jobEpochs, jobEpochSec, jobEpochLen, jobEpochAge, jobEpochLag} {
+		jobLate, jobLetters, jobDiskFull, jobEpochs, jobEpochSec, jobEpochLen, jobEpochAge, jobEpochLag} {
 		ch <- d
 	}
 }
@@ -100,6 +101,11 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		gauge(jobRunning, p.Running, id, name)
 		total(jobLate, p.Late, id, name)
 		total(jobLetters, p.DeadLetters, id, name)
+		full := int64(0)
+		if p.DiskFull {
+			full = 1
+		}
+		gauge(jobDiskFull, full, id, name)
 		total(jobEpochs, p.Epochs, id, name)
 		total(jobEpochLen, p.EpochBytes, id, name)
 		ch <- prometheus.MustNewConstMetric(jobEpochSec, prometheus.CounterValue, p.EpochTime.Seconds(), id, name)

@@ -153,11 +153,15 @@ func (j *jobs) Prepare(info *engine.JobInfo, p *pipepb.Pipeline) (job.Execution,
 		return nil, errors.New("--summerbeam_update is for jobs that outlive their process: those with a source that never ends, and a data directory")
 	}
 	cfg.Letters = j.lettersFile(info, lives)
+	var e *engine.Job
+	openStore := func(dir string) (statebackend.Store, error) {
+		return j.openStore(dir, func(full bool) bool { return e.NoteDiskFull(full) })
+	}
 	cfg.OpenStore = func() (statebackend.Store, error) {
 		if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
 			return nil, fmt.Errorf("job %s: its store: %w", info.ID, err)
 		}
-		st, err := j.openStore(dir)
+		st, err := openStore(dir)
 		if errors.Is(err, statebackend.ErrLocked) && lives != nil {
 			return nil, fmt.Errorf("a job named %q runs already, from %s: give this one another --job_name, or end the other first: %w", info.Name, lives.dir, err)
 		}
@@ -167,7 +171,7 @@ func (j *jobs) Prepare(info *engine.JobInfo, p *pipepb.Pipeline) (job.Execution,
 		if lives != nil {
 			// Behind the store's lock: who is refused must not write in another's home.
 			req := &jobpb.PrepareJobRequest{Pipeline: p, PipelineOptions: info.Options, JobName: info.Name}
-			if st, err = lives.takeOver(st, j.openStore, cfg.Core, how); err != nil {
+			if st, err = lives.takeOver(st, openStore, cfg.Core, how); err != nil {
 				return nil, fmt.Errorf("job %s: %w", info.ID, err)
 			}
 			if err := lives.move(info.ID, req); err != nil {
@@ -176,19 +180,19 @@ func (j *jobs) Prepare(info *engine.JobInfo, p *pipepb.Pipeline) (job.Execution,
 		}
 		return st, nil
 	}
-	e, err := engine.New(cfg, info, plan)
-	if err != nil {
+	if e, err = engine.New(cfg, info, plan); err != nil {
 		return nil, err
 	}
 	return &execution{Job: e, jobs: j, info: info, dir: dir, home: lives, how: how, cfg: cfg}, nil
 }
 
-// openStore opens the store of a job.
-func (j *jobs) openStore(dir string) (statebackend.Store, error) {
+// openStore opens the store of a job. diskFull may be nil; see statebackend.Options.
+func (j *jobs) openStore(dir string, diskFull func(bool) bool) (statebackend.Store, error) {
 	return j.open(dir, statebackend.Options{
 		CacheBytes:       max(8<<20, j.cfg.MemoryBytes/8),
 		WriteBufferBytes: max(4<<20, j.cfg.MemoryBytes/16),
 		Ephemeral:        j.temp,
+		DiskFull:         diskFull,
 	})
 }
 

@@ -250,12 +250,12 @@ func (p *updatePlan) look() (st statebackend.Store, done func() error, err error
 		if err := e.Job.Savepoint(copied); err != nil {
 			return nil, nil, errors.Join(err, os.RemoveAll(dir))
 		}
-		if st, err = p.jobs.openStore(copied); err != nil {
+		if st, err = p.jobs.openStore(copied, nil); err != nil {
 			return nil, nil, errors.Join(err, os.RemoveAll(dir))
 		}
 		return st, func() error { return errors.Join(st.Close(), os.RemoveAll(dir)) }, nil
 	}
-	st, err = p.jobs.openStore(p.home.store())
+	st, err = p.jobs.openStore(p.home.store(), nil)
 	if err != nil {
 		return nil, nil, err
 	}

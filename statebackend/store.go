@@ -84,6 +84,11 @@ type Options struct {
 	// Ephemeral drops the write-ahead log: the content is lost with the process,
 	// and a synced write is no more than a write.
 	Ephemeral bool
+	// DiskFull, if not nil, is called with true while writes wait because the disk is full,
+	// again and again, and with false when they go on. Writes that are told not to wait
+	// fail. A backend that can't wait never calls it, and its writes fail. It must
+	// be quick, and safe for concurrent use.
+	DiskFull func(full bool) (wait bool)
 }
 
 // Opener opens or creates the store in dir. The engine takes one, so that it

@@ -107,6 +107,8 @@ type Job struct {
 	progress progress
 	feeds    map[int]*testFeed // by stage
 
+	disk diskFull
+
 	// asked numbers the bundles that answer questions.
 	asked atomic.Uint64
 
@@ -228,6 +230,7 @@ func (j *Job) Metrics() (attempted, committed []*pipepb.MonitoringInfo) {
 // Run runs the job to its end and releases all it held. It returns nil when the
 // job is done, ctx's cause when ctx ended it, or why it failed.
 func (j *Job) Run(ctx context.Context) error {
+	defer context.AfterFunc(ctx, func() { j.disk.ending.Store(true) })()
 	var err error
 	if j.cfg.Core.Recoverable {
 		err = j.recover()
@@ -267,12 +270,16 @@ func (j *Job) loop(ctx context.Context) error {
 	defer poll.Stop()
 	done, drained := ctx.Done(), j.drained
 	var ev core.Event = core.Started{}
-	short := false
+	short, full := false, false
 	for {
 		events := []core.Event{ev}
+		if now := j.disk.full.Load(); now != full {
+			full = now
+			events = []core.Event{core.Disk{Full: full}, ev}
+		}
 		if now := j.keep.mem.pressed(); now != short {
 			short = now
-			events = []core.Event{core.Memory{Short: short}, ev}
+			events = append([]core.Event{core.Memory{Short: short}}, events...)
 		}
 		if done != nil && ctx.Err() != nil {
 			// A grouping that asks a worker fails by ctx's end: that must not look like
@@ -305,7 +312,7 @@ func (j *Job) loop(ctx context.Context) error {
 				ev = core.Tick{}
 			case <-poll.C:
 				j.poll(work)
-				if short {
+				if short || full != j.disk.full.Load() {
 					ev = core.Tick{} // another job may have given memory back
 				}
 			case <-drained:

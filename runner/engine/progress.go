@@ -22,6 +22,8 @@ type Progress struct {
 	Bundles, Elements, Retries, Running int64
 	// Late counts elements that were dropped because they came too late.
 	Late int64
+	// DiskFull says that the job waits for room on its disk.
+	DiskFull bool
 	// DeadLetters counts elements that were put aside because they failed each time.
 	DeadLetters int64
 	// Epochs counts those written, in EpochTime altogether; EpochBytes is the size of
@@ -39,8 +41,8 @@ func (j *Job) Progress() Progress {
 	p := &j.progress
 	out := Progress{
 		Bundles: p.bundles.Load(), Elements: p.elements.Load(), Retries: p.retries.Load(), Running: p.running.Load(), Late: p.late.Load(),
-		DeadLetters: p.letters.Load(),
-		Epochs:      p.epochs.Load(), EpochBytes: p.epochBytes.Load(), EpochTime: time.Duration(p.epochTime.Load()),
+		DeadLetters: p.letters.Load(), DiskFull: j.disk.full.Load(),
+		Epochs: p.epochs.Load(), EpochBytes: p.epochBytes.Load(), EpochTime: time.Duration(p.epochTime.Load()),
 	}
 	if at := p.lastEpoch.Load(); at != 0 {
 		out.LastEpoch = time.Unix(0, at)

@@ -33,7 +33,14 @@ func OpenFS(fs vfs.FS, dir string, o statebackend.Options) (statebackend.Store, 
 		fatal:     newFatal(slog.Default().With("store", dir)),
 	}
 	err := s.fatal.run(func() (err error) {
-		s.db, err = pebble.Open(dir, options(fs, o, s.fatal))
+		po := options(fs, o, s.fatal)
+		if o.DiskFull != nil {
+			if po.FS == nil {
+				po.WithFSDefaults()
+			}
+			po.FS = awaitRoom(po.FS, dir, o.DiskFull)
+		}
+		s.db, err = pebble.Open(dir, po)
 		return err
 	})
 	if err != nil {

@@ -129,7 +129,9 @@ type Core struct {
 
 	// short says that memory is; below are the readers of each stage. See pressure.go.
 	short bool
-	below [][]int
+	// diskFull says that the disk is: whatever runs would only make more to write.
+	diskFull bool
+	below    [][]int
 
 	// result is why the job stops before its end: a failure or a cancellation.
 	stopping bool
@@ -258,6 +260,8 @@ func (c *Core) Step(now time.Duration, ev Event) []Action {
 		c.drain()
 	case Memory:
 		c.short = ev.Short
+	case Disk:
+		c.diskFull = ev.Full
 	case Tick:
 	}
 	c.advance()
@@ -303,7 +307,7 @@ func (c *Core) advance() {
 	}
 	for {
 		c.schedule()
-		if !c.idle() || c.waitsForEpoch() || c.rests() || !c.nextTestEvent() {
+		if c.diskFull || !c.idle() || c.waitsForEpoch() || c.rests() || !c.nextTestEvent() {
 			break
 		}
 	}

@@ -110,6 +110,10 @@ type Tick struct{}
 // Memory says whether memory is short from now on.
 type Memory struct{ Short bool }
 
+// Disk says whether the disk that the job writes to is full from now on: nothing new is
+// begun then.
+type Disk struct{ Full bool }
+
 // Drained asks the job to read no more and to come to its end with what it has.
 type Drained struct{}
 
@@ -126,6 +130,7 @@ func (SplitAnswered) event()  {}
 func (TestEvent) event()      {}
 func (Tick) event()           {}
 func (Memory) event()         {}
+func (Disk) event()           {}
 func (Drained) event()        {}
 func (Canceled) event()       {}
 

@@ -8,6 +8,9 @@ import (
 // schedule fills the free slots. The stages furthest down the pipeline go first:
 // they empty queues, those above fill them.
 func (c *Core) schedule() {
+	if c.diskFull {
+		return
+	}
 	for i := len(c.stages) - 1; i >= 0; i-- {
 		s := &c.stages[i]
 		if c.epoch.full(c.cfg) {
