@@ -72,7 +72,7 @@ func (t *transactor) begin(ctx context.Context, conf *writeConfig, from int64) e
 		return err
 	}
 	var err error
-	t.marker, t.markerAt, err = readMarker(ctx, conf, t.key.id(), from)
+	t.marker, t.markerAt, err = readMarker(ctx, conf, t.key.id(), from, commitTimeout)
 	return err
 }
 
@@ -100,8 +100,12 @@ func makeMarkers(ctx context.Context, conf *writeConfig) error {
 }
 
 // readMarker reads the topic of markers, from an offset on, to its end. It returns the
-// number that a writer's marker has, 0 if there is none, and the marker's offset.
-func readMarker(ctx context.Context, conf *writeConfig, id string, from int64) (number, at int64, err error) {
+// number that a writer's marker has, 0 if there is none, and the marker's offset. It fails
+// if it isn't there within a time: a bundle that fails is seen and tried again, one that
+// hangs is neither.
+func readMarker(ctx context.Context, conf *writeConfig, id string, from int64, within time.Duration) (number, at int64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
 	topic := conf.Markers
 	cl, err := conf.Cluster.client()
 	if err != nil {
@@ -141,6 +145,11 @@ func readMarker(ctx context.Context, conf *writeConfig, id string, from int64) (
 		records, err := fd.poll(ctx, time.Second)
 		if err == nil {
 			err = ctx.Err()
+		}
+		if errors.Is(err, context.DeadlineExceeded) {
+			return 0, 0, fmt.Errorf("topic %s, partition 0: nothing at offset %d or later has come for %v, but it ends before %d: "+
+				"see whether its leader is there and answers; if compaction has taken what was at its end, any new record in it will do: %w",
+				topic, next, within, end.Offset, err)
 		}
 		if err != nil {
 			return 0, 0, err
