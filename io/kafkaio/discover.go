@@ -74,7 +74,14 @@ func (f *listPartitions) ProcessElement(ctx context.Context, _ []byte, emit func
 		return err
 	}
 	adm := kadm.NewClient(cl)
-	for _, topic := range f.Conf.Topics {
+	topics, err := f.Conf.topics(ctx, adm)
+	if err != nil {
+		return err
+	}
+	if len(topics) == 0 {
+		return fmt.Errorf("kafkaio: no topic matches %s: see whether it matches the whole of a name, and whether the user may see the topic", f.Conf.Pattern)
+	}
+	for _, topic := range topics {
 		numbers, err := partitions(ctx, adm, topic)
 		if err != nil {
 			return err
@@ -138,7 +145,11 @@ func (f *watch) ProcessElement(ctx context.Context, w *watermark, rt *sdf.LockRT
 		return nil, err
 	}
 	adm := kadm.NewClient(cl)
-	for _, topic := range f.Conf.Topics {
+	topics, err := f.Conf.topics(ctx, adm)
+	if err != nil {
+		return nil, err
+	}
+	for _, topic := range topics {
 		numbers, err := partitions(ctx, adm, topic)
 		if err != nil {
 			if round > 0 {

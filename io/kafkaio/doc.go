@@ -10,7 +10,8 @@
 // Each partition is a restriction of offsets. Where a job is in its partitions is part of
 // the runner's checkpoint, and nothing else: on a runner that goes on from its checkpoint
 // after a crash, as Summerbeam does with a data directory, no record is lost or read
-// twice. A consumer group is told of offsets for other tools to see, if one is named.
+// twice. Topics are named, or match a pattern: then ones that appear later are read, too.
+// A consumer group is told of offsets for other tools to see, if one is named.
 //
 // # Writing
 //

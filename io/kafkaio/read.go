@@ -12,6 +12,7 @@ import (
 type readConfig struct {
 	Cluster  Cluster
 	Topics   []string
+	Pattern  string
 	From     Position
 	Until    *Position
 	Isolated bool
@@ -29,10 +30,16 @@ type readConfig struct {
 // ReadOption is an option of Read.
 type ReadOption func(*readConfig)
 
-// Topics says which topics to read: one at least.
+// Topics says which topics to read, besides those of a TopicPattern.
 func Topics(names ...string) ReadOption {
 	return func(c *readConfig) { c.Topics = append(c.Topics, names...) }
 }
+
+// TopicPattern reads all topics whose whole names match a regular expression (Go's
+// syntax), also ones that appear while the job runs: those from their first record. The
+// cluster's own topics, whose names begin with two underscores, are never among them. A
+// bounded read looks once, and fails if it finds none.
+func TopicPattern(pattern string) ReadOption { return func(c *readConfig) { c.Pattern = pattern } }
 
 // From says where to begin in partitions that are there when the job begins; others are
 // read from their first record. The default is Earliest.
@@ -73,8 +80,11 @@ func (c *readConfig) check() error {
 	if err := c.Cluster.check(); err != nil {
 		return err
 	}
-	if len(c.Topics) == 0 {
-		return errors.New("kafkaio: no topics to read: use Topics")
+	if len(c.Topics) == 0 && c.Pattern == "" {
+		return errors.New("kafkaio: no topics to read: use Topics or TopicPattern")
+	}
+	if _, err := c.pattern(); err != nil {
+		return err
 	}
 	switch c.OutOfRange {
 	case "", "earliest", "latest":
