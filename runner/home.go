@@ -28,7 +28,8 @@ import (
 // stages, coders and names are the same. What DoFns do inside may change. A pipeline of
 // another shape takes the home over if it says so, see update.go.
 // The home is removed when the job is done or cancelled. It stays when the process
-// ends, and when the job fails.
+// ends, and when the job fails; a failed one is put aside, DATA_DIR/failed, when another
+// pipeline comes under its name.
 type home struct {
 	dir    string
 	record homeRecord
@@ -87,12 +88,38 @@ func (j *jobs) openHome(info *engine.JobInfo, plan *graph.Plan, cfg *engine.Conf
 	if err != nil {
 		return nil, err
 	}
+	fresh := *h
 	h.record = old
 	if err := h.compare(plan, how); err != nil {
-		return nil, err
+		if old.Failed == "" || !errors.Is(err, errOtherShape) {
+			return nil, err
+		}
+		aside, err := j.setAside(h)
+		if err != nil {
+			return nil, err
+		}
+		info.Log.Warn("a job of this name has failed, and this is another pipeline: the state of the failed job is put aside", "name", info.Name, "dir", aside)
+		return &fresh, nil
 	}
 	cfg.Core.Shards, cfg.Core.StateSlots, cfg.Core.StateShards = old.Shards, old.StateSlots, old.StateShards
 	return h, nil
+}
+
+// errOtherShape is why a pipeline can't move into a home without a word.
+var errOtherShape = errors.New("another shape")
+
+// setAside takes a failed job's home out of the way of another pipeline under its name:
+// many pipelines run under the name that an SDK gives to those without, and one that has
+// failed must not stop all others. Nothing is lost: a home that is put back is as it was.
+func (j *jobs) setAside(h *home) (dir string, err error) {
+	dir = filepath.Join(j.dir, "failed", fmt.Sprintf("%s-%s", filepath.Base(h.dir), h.record.Job))
+	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+		return "", err
+	}
+	if err := os.Rename(h.dir, dir); err != nil {
+		return "", fmt.Errorf("putting the failed job %q aside: %w", h.record.Name, err)
+	}
+	return dir, nil
 }
 
 // read reads the record. Its error is fs.ErrNotExist if nobody lives there.

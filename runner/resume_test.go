@@ -278,4 +278,17 @@ func TestAFailedJobWaits(t *testing.T) {
 	if st := second.awaitEnd(t, id); st != jobpb.JobState_FAILED {
 		t.Errorf("submitted again it has ended %v", st)
 	}
+	// Another pipeline under its name begins anew, and what the failed one had is kept.
+	other := func(s beam.Scope) {
+		beam.ParDo(s, same, beam.ParDo(s, &ticks{N: 10}, beam.Impulse(s)))
+	}
+	if id, err = second.submitAs(t, "failing", other, nil); err != nil {
+		t.Fatal(err)
+	}
+	if st := second.awaitEnd(t, id); st != jobpb.JobState_DONE {
+		t.Errorf("another pipeline under its name has ended %v", st)
+	}
+	if aside, err := filepath.Glob(filepath.Join(dir, "failed", "name-failing-*", "job.json")); err != nil || len(aside) != 1 {
+		t.Errorf("put aside are %v (%v), want one job", aside, err)
+	}
 }

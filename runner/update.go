@@ -120,9 +120,9 @@ func (h *home) compare(plan *graph.Plan, how updateOptions) error {
 		if len(differ) > most {
 			differ = append(differ[:most], fmt.Sprintf("and %d more", len(differ)-most))
 		}
-		return fmt.Errorf("a job named %q lives in %s, and its pipeline has another shape than this one (%s): "+
+		return fmt.Errorf("a job named %q lives in %s, and its pipeline has %w than this one (%s): "+
 			"say --%s=true to let this one take it over, or =plan to see first what would become of its state; or give this one another --job_name",
-			h.record.Name, h.dir, strings.Join(differ, "; "), optionUpdate)
+			h.record.Name, h.dir, errOtherShape, strings.Join(differ, "; "), optionUpdate)
 	}
 	h.update = &takeover{from: from, to: plan, renamed: how.renamed}
 	return nil
