@@ -161,3 +161,23 @@ func TestSorterHandsOnALittleAtATime(t *testing.T) {
 		t.Errorf("%d elements in %d runs, want %d in 3 or more", count, runs, n)
 	}
 }
+
+// TestManyEntriesAreMerged: entries that come together are where they would be had they come
+// one by one, equal ones in order of arrival.
+func TestManyEntriesAreMerged(t *testing.T) {
+	var together, alone cell
+	for batch := range 4 {
+		var list []listEntry
+		for i := range 2 * few {
+			list = append(list, listEntry{sort: int64(i / 3), data: fmt.Appendf(nil, "%d.%d", batch, i)})
+		}
+		together.insertAll(list)
+		for _, e := range list {
+			alone.insert(e)
+		}
+	}
+	same := func(a, b listEntry) bool { return a.sort == b.sort && string(a.data) == string(b.data) }
+	if !slices.EqualFunc(together.list, alone.list, same) {
+		t.Errorf("together %v, one by one %v", together.list, alone.list)
+	}
+}
