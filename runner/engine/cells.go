@@ -21,8 +21,10 @@ type layer struct {
 	// the layer itself, on its way down.
 	epoch uint64
 	cells map[string]*cell
-	// bytes is about what it takes in memory.
-	bytes int64
+	// values are cells that are written whole; nil if there are none.
+	values map[string]value
+	// bytes is about what cells take in memory, valueBytes what values do.
+	bytes, valueBytes int64
 }
 
 func newLayer(epoch uint64) *layer { return &layer{epoch: epoch, cells: make(map[string]*cell)} }
@@ -52,6 +54,12 @@ type listEntry struct {
 type sortRange struct{ from, to int64 }
 
 func (r sortRange) has(k int64) bool { return r.from <= k && k < r.to }
+
+// empty says that the layer changes nothing.
+func (l *layer) empty() bool { return len(l.cells) == 0 && len(l.values) == 0 }
+
+// size is about what the layer takes in memory.
+func (l *layer) size() int64 { return l.bytes + l.valueBytes }
 
 func (l *layer) cell(key string) *cell {
 	c := l.cells[key]
@@ -151,7 +159,8 @@ func (c *cell) clearRange(r sortRange) {
 
 // merge applies a newer layer on top of l and leaves the newer one to be dropped.
 func (l *layer) merge(newer *layer) {
-	l.bytes += newer.growth(l)
+	l.bytes += newer.cellGrowth(l)
+	l.mergeValues(newer)
 	for key, n := range newer.cells {
 		c := l.cells[key]
 		if c == nil {
@@ -164,7 +173,9 @@ func (l *layer) merge(newer *layer) {
 
 // growth is how many bytes more below takes once l is merged into it. It counts maps
 // and lists that are cleared as if they stayed.
-func (l *layer) growth(below *layer) int64 {
+func (l *layer) growth(below *layer) int64 { return l.cellGrowth(below) + l.valueGrowth(below) }
+
+func (l *layer) cellGrowth(below *layer) int64 {
 	n := l.bytes
 	if len(below.cells) == 0 {
 		return n

@@ -117,7 +117,8 @@ func (s *shardState) thaw() {
 		for key, c := range v.frozen.cells {
 			s.kept.settle(key, c, v.frozen.epoch)
 		}
-		s.kept.mem.add(memState, -v.frozen.bytes)
+		s.kept.settleValues(v.frozen)
+		s.kept.mem.add(memState, -v.frozen.size())
 	}
 	s.views.Store(&views{dirty: v.dirty})
 }

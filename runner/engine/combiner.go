@@ -4,10 +4,10 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"github.com/summerbeam/summerbeam/internal/coders"
 	"github.com/summerbeam/summerbeam/runner/graph"
-	"github.com/summerbeam/summerbeam/statebackend"
 )
 
 // combiner has the SDK merge accumulators that wait for their window's pane, so that a
@@ -42,7 +42,6 @@ func (r *triggerRun) combine() error {
 	var in []byte
 	var asked []*openWindow
 	for _, w := range r.order {
-		// What is in the cell only is left alone: it was not too much when it was written.
 		if w.count == 0 || w.waiting+w.count < combineAt || !w.st.Used() {
 			continue
 		}
@@ -75,20 +74,10 @@ func (r *triggerRun) combine() error {
 			return fmt.Errorf("combining what waits: the SDK answers a question that was not asked (key %x)", e.Key)
 		}
 		w := asked[answers]
-		w.appended, w.count = append(w.appended[:0], e.Value...), 1
+		w.appended, w.count = slices.Clone(e.Value), 1
 	}
 	if answers != len(asked) {
 		return fmt.Errorf("combining what waits: the SDK gave %d answers to %d questions", answers, len(asked))
 	}
 	return nil
-}
-
-// cutWaiting takes the number of accumulators that wait off the front of a window's
-// state.
-func cutWaiting(state []byte) (uint64, []byte, error) {
-	n, size := binary.Uvarint(state)
-	if size <= 0 {
-		return 0, nil, fmt.Errorf("grouping: state of a window: %w", statebackend.ErrCorrupt)
-	}
-	return n, state[size:], nil
 }

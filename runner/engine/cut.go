@@ -53,7 +53,7 @@ type coreRecord struct {
 }
 
 // recoveryVersion changes with whatever of these records changes its meaning.
-const recoveryVersion = 2
+const recoveryVersion = 3
 
 func newDurability() *durability {
 	return &durability{stored: make(map[uint64]bool), sideCount: make(map[[2]int]uint64)}

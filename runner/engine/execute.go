@@ -191,7 +191,7 @@ func (j *Job) runBundle(ctx context.Context, a core.RunBundle, r *runningBundle)
 		return nil, err
 	}
 	if r.state.shard != nil {
-		if l := r.state.staged(); len(l.cells) > 0 {
+		if l := r.state.staged(); !l.empty() {
 			fin.StateBytes = max(1, l.growth(r.state.shard.views.Load().dirty))
 		}
 	}

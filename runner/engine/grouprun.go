@@ -85,7 +85,7 @@ func (j *Job) commitGrouping(id core.BundleID) {
 			j.noteLate(run.stage, "grouping", run.stage.inputTransform(), run.late)
 		}
 	}
-	if run != nil && run.staged != nil && len(run.staged.cells) > 0 {
+	if run != nil && run.staged != nil && !run.staged.empty() {
 		run.shard.apply(run.staged)
 	}
 	if j.durable != nil && run != nil && run.timers != nil {

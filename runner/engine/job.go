@@ -339,7 +339,7 @@ func (j *Job) do(ctx, work context.Context, a core.Action) {
 			return
 		}
 		if r.state != nil && r.state.shard != nil {
-			if l := r.state.staged(); len(l.cells) > 0 {
+			if l := r.state.staged(); !l.empty() {
 				r.state.shard.apply(l)
 			}
 		}

@@ -33,7 +33,7 @@ func (s *jobStore) reader() (statebackend.Reader, error) {
 func (s *jobStore) write(shards []*shardState, frozen []*layer, c *cut) (bytes int, err error) {
 	changed := c != nil
 	for _, l := range frozen {
-		changed = changed || len(l.cells) > 0
+		changed = changed || !l.empty()
 	}
 	if !changed {
 		return 0, nil

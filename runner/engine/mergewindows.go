@@ -27,7 +27,7 @@ func (r *triggerRun) windowsOf(key []byte) (*keyWindows, error) {
 	if kw := r.keys[string(key)]; kw != nil {
 		return kw, nil
 	}
-	b, err := r.read.bag(r.windowsCell(key))
+	b, err := r.read.value(r.windowsCell(key))
 	if err != nil {
 		return nil, err
 	}
@@ -114,7 +114,7 @@ func (r *triggerRun) merge(t *openWindow, from []*openWindow) error {
 		}
 		t.appended = append(t.appended, values...)
 		t.count += count
-		w.appended, w.count, w.clear = nil, 0, true
+		w.drop()
 		states = append(states, &w.st)
 	}
 	r.strategy.Merge(&t.st, states, t.w, r.now)
@@ -124,14 +124,13 @@ func (r *triggerRun) merge(t *openWindow, from []*openWindow) error {
 // closeWindows stages what has become of the touched keys' active windows.
 func (r *triggerRun) closeWindows() {
 	for _, kw := range r.keyOrder {
-		c := r.staged.cell(r.windowsCell(kw.key))
-		c.clear()
+		var active []byte
 		for _, iv := range kw.active {
 			window := coders.AppendIntervalWindow(nil, iv)
 			if w := r.windows[string(windowKey(nil, window, kw.key))]; w == nil || w.st.Used() {
-				c.bag = append(c.bag, window...)
+				active = append(active, window...)
 			}
 		}
-		r.staged.bytes += int64(len(c.bag))
+		r.staged.setValue(r.windowsCell(kw.key), value{data: active})
 	}
 }

@@ -27,7 +27,7 @@ func (r *triggerRun) sdkWindowsOf(key []byte) (*sdkWindows, error) {
 	if kw := r.sdkKeys[string(key)]; kw != nil {
 		return kw, nil
 	}
-	b, err := r.read.bag(r.windowsCell(key))
+	b, err := r.read.value(r.windowsCell(key))
 	if err != nil {
 		return nil, err
 	}
@@ -174,13 +174,12 @@ func (r *triggerRun) sdkElement(e *coders.Element, window []byte) error {
 // closeSDKWindows stages what has become of the touched keys' active windows.
 func (r *triggerRun) closeSDKWindows() {
 	for _, kw := range r.sdkOrder {
-		c := r.staged.cell(r.windowsCell(kw.key))
-		c.clear()
+		var active []byte
 		for _, a := range kw.active {
 			if w := r.windows[string(windowKey(nil, []byte(a), kw.key))]; w == nil || w.st.Used() {
-				c.bag = append(c.bag, a...)
+				active = append(active, a...)
 			}
 		}
-		r.staged.bytes += int64(len(c.bag))
+		r.staged.setValue(r.windowsCell(kw.key), value{data: active})
 	}
 }

@@ -29,9 +29,9 @@ func (v *views) below() uint64 {
 // apply puts what a bundle has staged on top of the dirty layer.
 func (s *shardState) apply(staged *layer) {
 	dirty := s.views.Load().dirty
-	before := dirty.bytes
+	before := dirty.size()
 	dirty.merge(staged)
-	s.kept.mem.add(memState, dirty.bytes-before)
+	s.kept.mem.add(memState, dirty.size()-before)
 }
 
 // newShardState makes a shard's state, which remembers up to limit bytes of what is in
@@ -399,6 +399,7 @@ func prefixEnd(p string) []byte {
 
 // writeLayer puts a frozen layer's records into a batch.
 func (s *shardState) writeLayer(b statebackend.Batch, st statebackend.Reader, l *layer) error {
+	l.writeValues(b)
 	var key []byte
 	for k, c := range l.cells {
 		if c.cleared {

@@ -73,10 +73,10 @@ func (s *shardTimers) set(t timer) {
 	heap.Push(&s.queue[t.domain], &t)
 }
 
-// waits says whether a timer is set, and waits for the same time with the same hold.
-func (s *shardTimers) waits(t *timer) bool {
-	old := s.byID[t.id]
-	return old != nil && old.at >= 0 && old.domain == t.domain && old.fire == t.fire && old.hold == t.hold
+// waits says whether a timer is set, and waits for the same time with the same hold as
+// another. A nil timer is not set.
+func (t *timer) waits(as *timer) bool {
+	return t != nil && t.at >= 0 && t.domain == as.domain && t.fire == as.fire && t.hold == as.hold
 }
 
 func (s *shardTimers) clear(id string) {

@@ -15,9 +15,9 @@ import (
 )
 
 // trigger groups a stage's input where panes fire before the input is complete. A
-// key and window has two cells of state: what the strategy remembers, and the
-// values that wait for their pane. What a run changes is staged, and applied by
-// the core together with the panes that come out.
+// key and window has a value in state (windowcell.go): what the strategy remembers, and
+// what waits for its pane. What a run changes is staged, and applied by the core together
+// with the panes that come out.
 type trigger struct {
 	strategy *triggers.Strategy
 	grouper  *grouper
@@ -77,21 +77,15 @@ type openWindow struct {
 	key, window []byte
 	w           triggers.Window
 	st          triggers.State
-	used        bool // it had a stored state
-	// buffer are the values that wait, stored ones first.
-	stored   bool   // the cell below has values that were not read yet
-	clear    bool   // what is stored is to be dropped
-	count    uint64 // values in appended
+	// wake is its timer in event time; nil if it had no state.
+	wake *timer
+	// Values that wait: those in the buffer's cell below, unread, and those here.
+	waiting  uint64
+	count    uint64
 	appended []byte
-	// waiting is how many accumulators are in the cell below; only if they are combined.
-	waiting uint64
+	// clear says that the buffer's cell has values that are to be dropped.
+	clear bool
 }
-
-// ids of the cells of a key and window.
-const (
-	cellTrigger = "trigger"
-	cellBuffer  = "buffer"
-)
 
 func (t *trigger) start(ctx context.Context, a core.GroupShard, store func() (statebackend.Reader, error)) *triggerRun {
 	r := &triggerRun{
@@ -202,32 +196,21 @@ func (r *triggerRun) open(key, window []byte) (*openWindow, error) {
 		return nil, err
 	}
 	w := &openWindow{id: id, key: append([]byte(nil), key...), window: append([]byte(nil), window...), w: triggers.Window{Max: end}}
-	var state []byte
 	// A window that has state has a timer, see settle. To ask the store for what is not there
 	// is what it is worst at, and most windows are new when they are opened.
 	if r.id = append(r.id, 'e'); r.timers.byID[string(r.id)] != nil {
-		if state, err = r.read.bag(r.cell(w, cellTrigger)); err != nil {
+		w.wake = r.timers.byID[string(r.id)]
+		data, err := r.read.value(r.cell(w, cellWindow))
+		if err != nil {
 			return nil, err
 		}
-	}
-	if len(state) > 0 {
-		if r.combiner != nil {
-			if w.waiting, state, err = cutWaiting(state); err != nil {
-				return nil, err
-			}
+		if err := r.readWindow(w, data); err != nil {
+			return nil, err
 		}
-		if err := r.strategy.ReadState(&w.st, state); err != nil {
-			return nil, fmt.Errorf("grouping: state of a window: %w", err)
-		}
-		w.used, w.stored = true, true
 	}
 	r.windows[id] = w
 	r.order = append(r.order, w)
 	return w, nil
-}
-
-func (r *triggerRun) cell(w *openWindow, id string) string {
-	return string(cellKey(nil, keyGroup(keyHash(w.key)), r.slot, w.window, w.key, "", id))
 }
 
 func (r *triggerRun) element(e *coders.Element, window []byte) error {
@@ -270,12 +253,10 @@ func (r *triggerRun) decide(w *openWindow) error {
 			r.panes.add(w.key, w.window, out, count, values)
 		}
 		if out.Discard {
-			w.clear, w.stored = w.clear || w.stored, false
-			w.appended, w.count, w.waiting = nil, 0, 0
+			w.drop()
 		}
 		if out.Expired {
-			w.clear, w.stored = true, false
-			w.appended, w.count, w.waiting = nil, 0, 0
+			w.drop()
 		}
 		if !out.Fire || out.Expired {
 			return nil
@@ -283,99 +264,40 @@ func (r *triggerRun) decide(w *openWindow) error {
 	}
 }
 
-// buffered returns a window's values, read together with those below.
-func (r *triggerRun) buffered(w *openWindow) (uint64, []byte, error) {
-	if w.stored {
-		b, err := r.read.bag(r.cell(w, cellBuffer))
-		if err != nil {
-			return 0, nil, err
-		}
-		// The cell is a row of runs: a count and the bytes of that many values.
-		var count uint64
-		var values []byte
-		for len(b) > 0 {
-			n, b2, run, err := cutRun(b)
-			if err != nil {
-				return 0, nil, err
-			}
-			count, values, b = count+n, append(values, run...), b2
-		}
-		w.appended = append(values, w.appended...)
-		w.count += count
-		w.stored, w.clear, w.waiting = false, true, 0
-	}
-	return w.count, w.appended, nil
-}
-
-// A run of values in a buffer cell: count, length, bytes.
-func appendRun(dst []byte, count uint64, values []byte) []byte {
-	dst = binary.AppendUvarint(dst, count)
-	dst = binary.AppendUvarint(dst, uint64(len(values)))
-	return append(dst, values...)
-}
-
-func cutRun(b []byte) (count uint64, rest, values []byte, err error) {
-	count, n := binary.Uvarint(b)
-	if n <= 0 {
-		return 0, nil, nil, fmt.Errorf("grouping: buffered values: %w", statebackend.ErrCorrupt)
-	}
-	size, m := binary.Uvarint(b[n:])
-	if m <= 0 || size > uint64(len(b)-n-m) {
-		return 0, nil, nil, fmt.Errorf("grouping: buffered values: %w", statebackend.ErrCorrupt)
-	}
-	at := n + m
-	return count, b[at+int(size):], b[at : at+int(size)], nil
-}
-
-// close stages what has become of a window, and its next timer.
-func (r *triggerRun) close(w *openWindow) {
-	if !w.used && !w.st.Used() {
-		return
-	}
-	st := r.staged.cell(r.cell(w, cellTrigger))
-	if w.used { // else there is nothing below
-		st.clear()
-	}
-	if r.combiner != nil && w.st.Used() {
-		st.bag = binary.AppendUvarint(nil, w.waiting+w.count)
-	}
-	st.bag = r.strategy.AppendState(st.bag, &w.st)
-	buf := r.staged.cell(r.cell(w, cellBuffer))
-	if w.used && (w.clear || !w.st.Used()) {
-		buf.clear()
-	}
-	if w.count > 0 && w.st.Used() {
-		buf.bag = appendRun(nil, w.count, w.appended)
-	}
-	r.staged.bytes += int64(len(st.bag) + len(buf.bag))
-}
-
 // settle puts the windows' next wake-ups into the shard's timers. It can't fail:
 // it is the run's last step.
 func (r *triggerRun) settle() *core.Timers {
 	for _, w := range r.order {
-		event := timer{id: w.id + "e", domain: eventTime}
-		processing := timer{id: w.id + "p", domain: processingTime, fire: triggers.Never, hold: core.MaxTime}
 		if w.st.Used() {
 			wake := r.strategy.Wake(&w.st, w.w)
 			// The hold goes with whichever timer is there; a window without a wake-up
 			// waits for elements only, and its hold is that of a timer that never fires.
-			event.fire, event.hold = wake.Watermark, r.strategy.Hold(&w.st, w.w)
-			processing.fire = min(wake.Processing, wake.Synchronized)
+			event := timer{domain: eventTime, fire: wake.Watermark, hold: r.strategy.Hold(&w.st, w.w)}
 			// Most windows want what they wanted before.
-			if !r.timers.waits(&event) {
+			if !w.wake.waits(&event) {
+				event.id = w.id + "e"
 				r.timers.set(event)
 			}
-		} else {
-			r.timers.clear(event.id)
+			r.wakeAt(w, min(wake.Processing, wake.Synchronized))
+			continue
 		}
-		if processing.fire == triggers.Never {
-			r.timers.clear(processing.id)
-		} else {
-			r.timers.set(processing)
+		if w.wake != nil {
+			r.timers.clear(w.wake.id)
 		}
+		r.wakeAt(w, triggers.Never)
 	}
 	return r.timers.summary()
+}
+
+// wakeAt sets a window's timer in processing time, or clears it.
+func (r *triggerRun) wakeAt(w *openWindow, at int64) {
+	r.id = append(append(r.id[:0], w.id...), 'p')
+	switch old := r.timers.byID[string(r.id)]; {
+	case at != triggers.Never:
+		r.timers.set(timer{id: string(r.id), domain: processingTime, fire: at, hold: core.MaxTime})
+	case old != nil:
+		r.timers.clear(old.id)
+	}
 }
 
 func (r *triggerRun) changes() (*layer, int64) { return r.staged, r.late }

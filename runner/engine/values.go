@@ -1,0 +1,117 @@
+package engine
+
+import "github.com/summerbeam/summerbeam/statebackend"
+
+// value is a cell that is only ever written whole. One record has it, under a key that
+// stays the same: to read it is one look-up and to write it one put, where a bag's cell,
+// which later epochs add to, takes scans.
+//
+// So its record is written over by later epochs, as no other's is. A reader that began
+// before such an epoch was cut still reads what it should: a shard has one writer, the run
+// that the reader belongs to, and what was applied before that is in the reader's own
+// layers, which are asked first.
+type value struct {
+	// data is empty for a value that goes.
+	data []byte
+	// fresh says that no layer below has it, and neither has the store: once it goes, nothing
+	// need be deleted.
+	fresh bool
+}
+
+const (
+	recordValue = 'v' // a record's kind, without a suffix and without an epoch
+
+	// valueOverhead is about what a value takes besides its bytes.
+	valueOverhead = 64
+)
+
+func (v value) size(key string) int64 { return int64(len(key)+len(v.data)) + valueOverhead }
+
+// setValue sets a value that the layer doesn't have yet.
+func (l *layer) setValue(key string, v value) {
+	if l.values == nil {
+		l.values = make(map[string]value)
+	}
+	l.values[key] = v
+	l.valueBytes += v.size(key)
+}
+
+// mergeValues applies a newer layer's values on top of l's.
+func (l *layer) mergeValues(newer *layer) {
+	for key, n := range newer.values {
+		if old, ok := l.values[key]; ok {
+			n.fresh = old.fresh
+			l.valueBytes -= old.size(key)
+			delete(l.values, key)
+		}
+		// What came and went between two epochs is never written.
+		if !n.fresh || len(n.data) > 0 {
+			l.setValue(key, n)
+		}
+	}
+}
+
+// valueGrowth is how many bytes more below takes once l's values are merged into it.
+func (l *layer) valueGrowth(below *layer) (n int64) {
+	for key, v := range l.values {
+		old, ok := below.values[key]
+		if ok {
+			n -= old.size(key)
+			v.fresh = old.fresh
+		}
+		if !v.fresh || len(v.data) > 0 {
+			n += v.size(key)
+		}
+	}
+	return n
+}
+
+// value returns a value's bytes, not to be changed; none if it isn't there.
+func (r *reader) value(key string) ([]byte, error) {
+	for _, l := range r.layers {
+		if v, ok := l.values[key]; ok {
+			return v.data[:len(v.data):len(v.data)], nil
+		}
+	}
+	if c, ok := r.shard.clean(r.below(), key); ok {
+		return c.data, nil
+	}
+	st, err := r.store()
+	if err != nil || st == nil {
+		return nil, err
+	}
+	data, _, err := st.Get(nil, append(append(make([]byte, 0, len(key)+1), key...), recordValue))
+	if err != nil {
+		return nil, err
+	}
+	data = data[:len(data):len(data)]
+	if len(data) > 0 {
+		r.shard.learn(r.below(), key, cleanCell{data: data})
+	}
+	return data, nil
+}
+
+// writeValues puts a frozen layer's values into a batch.
+func (l *layer) writeValues(b statebackend.Batch) {
+	var at []byte
+	for key, v := range l.values {
+		at = append(append(at[:0], key...), recordValue)
+		if len(v.data) > 0 {
+			b.Put(at, v.data)
+		} else {
+			b.Delete(at)
+		}
+	}
+}
+
+// settleValues remembers what was written. Values that have gone are not looked for again.
+// cellsMu is held.
+func (cc *cleanCells) settleValues(l *layer) {
+	for key, v := range l.values {
+		if len(v.data) > 0 {
+			cc.put(key, cleanCell{data: v.data})
+		} else {
+			cc.drop(key)
+		}
+	}
+}
