@@ -63,7 +63,9 @@ const (
 type reader struct {
 	layers []*layer // newest first
 	store  func() (statebackend.Reader, error)
-	shard  *shardState // remembers bags
+	shard  *shardState // remembers what it reads
+	// fetched are values that were read from the store ahead of time.
+	fetched map[string][]byte
 }
 
 // reader reads the shard as it is now, without what a bundle has staged.

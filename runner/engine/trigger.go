@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"slices"
 	"sort"
 
 	"github.com/summerbeam/summerbeam/internal/coders"
@@ -115,6 +116,9 @@ func (r *triggerRun) run(blocks []core.Block) ([]core.Block, error) {
 	if err := r.each(blocks, r.element); err != nil {
 		return nil, err
 	}
+	if err := r.fetchDue(); err != nil {
+		return nil, err
+	}
 	for _, t := range r.due {
 		key, window, err := splitWindowKey([]byte(t.id))
 		if err != nil {
@@ -152,6 +156,23 @@ func (r *triggerRun) run(blocks []core.Block) ([]core.Block, error) {
 	r.closeWindows()
 	r.closeSDKWindows()
 	return r.panes.blocks(r.grouper.lim), nil
+}
+
+// fetchDue reads ahead what is due, if it is much.
+func (r *triggerRun) fetchDue() error {
+	if len(r.due) < fetchLeast {
+		return nil
+	}
+	keys := make([]string, 0, len(r.due))
+	for _, t := range r.due {
+		key, window, err := splitWindowKey([]byte(t.id))
+		if err != nil {
+			return err
+		}
+		keys = append(keys, r.cellOf(key, window, cellWindow))
+	}
+	slices.Sort(keys)
+	return r.read.fetch(keys)
 }
 
 // each walks the elements, once for each of their windows.

@@ -76,6 +76,9 @@ func (r *reader) value(key string) ([]byte, error) {
 	if c, ok := r.shard.clean(r.below(), key); ok {
 		return c.data, nil
 	}
+	if data, ok := r.fetched[key]; ok {
+		return data[:len(data):len(data)], nil
+	}
 	st, err := r.store()
 	if err != nil || st == nil {
 		return nil, err

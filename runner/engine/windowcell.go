@@ -18,8 +18,10 @@ const (
 // below it, so their windows have no buffer.
 const inlineBytes = 256
 
-func (r *triggerRun) cell(w *openWindow, id string) string {
-	return string(cellKey(nil, keyGroup(keyHash(w.key)), r.slot, w.window, w.key, "", id))
+func (r *triggerRun) cell(w *openWindow, id string) string { return r.cellOf(w.key, w.window, id) }
+
+func (r *triggerRun) cellOf(key, window []byte, id string) string {
+	return string(cellKey(nil, keyGroup(keyHash(key)), r.slot, window, key, "", id))
 }
 
 // readWindow takes a window's value apart: the strategy's state with its length, how many
