@@ -13,6 +13,9 @@ func (m *model) place(key string, w window) *cell {
 	if !m.windows.merging() {
 		return m.open(key, w)
 	}
+	if m.in > m.expiry(w) {
+		return nil // late by its own window, whatever it would merge into
+	}
 	union := w
 	var parts []*cell
 	for again := true; again; {
@@ -25,9 +28,7 @@ func (m *model) place(key string, w window) *cell {
 			union = window{min(union.start, o.window.start), max(union.end, o.window.end)}
 		}
 	}
-	// An element of a window that has expired is in time all the same if it merges into one
-	// that has not. (The Java and Python runners drop it by its own window; the model is silent.)
-	if len(parts) == 0 || m.in > m.expiry(union) || len(parts) == 1 && parts[0].window == union {
+	if len(parts) == 0 || len(parts) == 1 && parts[0].window == union {
 		return m.open(key, union)
 	}
 	for _, o := range m.cells {

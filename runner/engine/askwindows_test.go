@@ -10,6 +10,7 @@ import (
 	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
 	"github.com/summerbeam/summerbeam/internal/coders"
 	"github.com/summerbeam/summerbeam/runner/graph"
+	"github.com/summerbeam/summerbeam/triggers"
 )
 
 // mergingCoders are those of questions about intervals.
@@ -232,4 +233,16 @@ func FuzzMergedWindows(f *testing.F) {
 			t.Errorf("%d answers", len(merged))
 		}
 	})
+}
+
+// overlapping merges windows that overlap, as sessions do.
+func overlapping(set []coders.IntervalWindow) map[coders.IntervalWindow][]coders.IntervalWindow {
+	merged, into := triggers.MergeIntervals(set)
+	out := make(map[coders.IntervalWindow][]coders.IntervalWindow)
+	for i, w := range set {
+		if to := merged[into[i]]; to != w {
+			out[to] = append(out[to], w)
+		}
+	}
+	return out
 }

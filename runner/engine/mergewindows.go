@@ -46,12 +46,20 @@ func (r *triggerRun) windowsOf(key []byte) (*keyWindows, error) {
 }
 
 // mergingElement gives an element to the window that its own merges into.
+//
+// An element is late by its own window, before that merges: as LateDataDroppingDoFnRunner
+// in the Java SDK's runner library has it, which drops ahead of ReduceFnRunner. So whether
+// an element is late doesn't depend on which others have come before it.
 func (r *triggerRun) mergingElement(e *coders.Element, window []byte) error {
-	kw, err := r.windowsOf(e.Key)
+	own, _, err := coders.ReadIntervalWindow(window)
 	if err != nil {
 		return err
 	}
-	own, _, err := coders.ReadIntervalWindow(window)
+	if r.strategy.Late(triggers.Window{Max: own.Max()}, r.now) {
+		r.late++
+		return nil
+	}
+	kw, err := r.windowsOf(e.Key)
 	if err != nil {
 		return err
 	}
@@ -68,10 +76,6 @@ func (r *triggerRun) mergingElement(e *coders.Element, window []byte) error {
 	}
 	merged, into := triggers.MergeIntervals(append(open, own))
 	target := merged[into[len(open)]]
-	if r.strategy.Late(triggers.Window{Max: target.Max()}, r.now) {
-		r.late++
-		return nil
-	}
 	t, err := r.open(e.Key, coders.AppendIntervalWindow(nil, target))
 	if err != nil {
 		return err

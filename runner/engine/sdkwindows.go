@@ -18,7 +18,7 @@ type sdkWindows struct {
 	// active are the windows that have state, fresh those that this run has brought;
 	// both encoded.
 	active, fresh []string
-	// target is what fresh windows have become. "" stands for one that is late.
+	// target is what fresh windows have become.
 	target map[string]string
 }
 
@@ -48,13 +48,20 @@ func (r *triggerRun) sdkWindowsOf(key []byte) (*sdkWindows, error) {
 // mergeAhead merges the windows of all elements of a run into those of their keys.
 func (r *triggerRun) mergeAhead(blocks []core.Block) error {
 	err := r.each(blocks, func(e *coders.Element, window []byte) error {
-		kw, err := r.sdkWindowsOf(e.Key)
-		if err != nil {
+		if late, err := r.lateWindow(window); late || err != nil {
 			return err
 		}
-		if w := string(window); !slices.Contains(kw.active, w) && !slices.Contains(kw.fresh, w) {
-			kw.fresh = append(kw.fresh, w)
+		kw, err := r.sdkWindowsOf(e.Key)
+		if err != nil || slices.Contains(kw.fresh, string(window)) {
+			return err
 		}
+		if slices.Contains(kw.active, string(window)) {
+			w, err := r.open(e.Key, window)
+			if err != nil || !w.st.Closed() {
+				return err
+			}
+		}
+		kw.fresh = append(kw.fresh, string(window))
 		return nil
 	})
 	if err != nil {
@@ -104,16 +111,9 @@ func (r *triggerRun) applyMerge(kw *sdkWindows, open []string, into map[string]s
 		if !ok {
 			t = f
 		}
-		end, err := r.merger.window.Max([]byte(t))
-		if err != nil {
-			return err
-		}
-		if r.strategy.Late(triggers.Window{Max: end}, r.now) {
-			t = ""
-		} else if !slices.Contains(targets, t) {
+		if kw.target[f] = t; !slices.Contains(targets, t) {
 			targets = append(targets, t)
 		}
-		kw.target[f] = t
 	}
 	// A merge that brings no element is one too: windows may touch by what is between.
 	for _, a := range open {
@@ -150,19 +150,29 @@ func (r *triggerRun) applyMerge(kw *sdkWindows, open []string, into map[string]s
 	return nil
 }
 
+// lateWindow says that elements of a window are late: see mergingElement.
+func (r *triggerRun) lateWindow(window []byte) (bool, error) {
+	end, err := r.merger.window.Max(window)
+	return r.strategy.Late(triggers.Window{Max: end}, r.now), err
+}
+
 // sdkElement gives an element to the window that mergeAhead has found for its own.
 func (r *triggerRun) sdkElement(e *coders.Element, window []byte) error {
+	late, err := r.lateWindow(window)
+	if err != nil {
+		return err
+	}
+	if late {
+		r.late++
+		return nil
+	}
 	kw, err := r.sdkWindowsOf(e.Key)
 	if err != nil {
 		return err
 	}
 	target, fresh := kw.target[string(window)]
-	switch {
-	case !fresh:
+	if !fresh {
 		target = string(window)
-	case target == "":
-		r.late++
-		return nil
 	}
 	w, err := r.open(e.Key, []byte(target))
 	if err != nil {

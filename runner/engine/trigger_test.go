@@ -195,3 +195,45 @@ func TestTriggeredSessions(t *testing.T) {
 	s.expect(s.run(), "[0,26) a=1,2,4 #0")
 	s.stateIsGone()
 }
+
+// TestLateByItsOwnWindow: an element of a window that has expired is dropped, also if there
+// is an open window that it would merge into; sessions and windows that the SDK merges alike.
+func TestLateByItsOwnWindow(t *testing.T) {
+	for name, s := range map[string]*triggerShard{
+		"sessions": newTriggerShard(t, "ikv", &pipepb.WindowingStrategy{
+			OutputTime: pipepb.OutputTime_END_OF_WINDOW, MergeStatus: pipepb.MergeStatus_NEEDS_MERGE,
+			AccumulationMode: pipepb.AccumulationMode_DISCARDING,
+		}),
+		"the SDK's": newSDKMergingShard(t, nil, overlapping),
+	} {
+		t.Run(name, func(t *testing.T) {
+			s.t = t
+			session := func(ts int64, value string) []byte {
+				return kv(ts, "a", value, coders.IntervalWindow{Start: ts, End: ts + 10})
+			}
+			s.expect(s.run(session(20, "1")))
+			s.wm = 22
+			s.expect(s.run(session(11, "late"), session(13, "2")))
+			s.wm = 30
+			s.expect(s.run(), "[13,30) a=1,2 #0")
+			s.stateIsGone()
+		})
+	}
+}
+
+// TestAFinishedWindowMergesAnew: the SDK is asked about the window of an element also when
+// there is such a window, but its trigger has finished: that one takes no part in merging.
+func TestAFinishedWindowMergesAnew(t *testing.T) {
+	s := newSDKMergingShard(t, count(2), overlapping)
+	at := func(ts int64, value string) []byte {
+		return kv(ts, "a", value, coders.IntervalWindow{Start: ts, End: ts + 10})
+	}
+	s.expect(s.run(at(20, "1")))
+	s.expect(s.run(at(20, "2")), "[20,30) a=1,2 #0")
+	s.expect(s.run(at(20, "dropped")))
+	s.expect(s.run(at(25, "3")))
+	s.expect(s.run(at(20, "4")), "[20,35) a=3,4 #0")
+	s.wm = 100
+	s.expect(s.run())
+	s.stateIsGone()
+}
