@@ -3,7 +3,6 @@ package runner
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -118,7 +117,14 @@ func startServer(t *testing.T) *testServer {
 // startServerIn starts a server on a data directory; stop stops it before the test's end.
 func startServerIn(t *testing.T, dir string) (_ *testServer, stop func()) {
 	t.Helper()
-	s, err := Open(Config{Store: "pebble", DataDir: dir, Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	return startServerWith(t, Config{Store: "pebble", DataDir: dir})
+}
+
+// startServerWith starts a server of its own config.
+func startServerWith(t *testing.T, cfg Config) (_ *testServer, stop func()) {
+	t.Helper()
+	cfg.Log = slog.New(slog.DiscardHandler)
+	s, err := Open(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,7 +19,7 @@ func drawPipeline(t *rapid.T) *builder {
 	elements := []string{"bytes", "varint", "mine", "lp<mine>", "nullable<row>"}
 	keyed := []string{"kv<string,varint>", "kv<mine,row>", "kv<lp<mine>,lp<row>>", "kv<row,bool>"}
 
-	b.add("i", urnImpulse, "", nil, nil, []string{"c"})
+	b.Add("i", urnImpulse, "", nil, nil, []string{"c"})
 	plain, kvs := []string{"c"}, []string(nil)
 	pick := func(label string) string {
 		all := slices.Concat(plain, kvs)
@@ -46,7 +46,7 @@ func drawPipeline(t *rapid.T) *builder {
 		env := []string{"go", "go", "py"}[draw("env", 3)]
 		switch draw("kind", 9) {
 		case 0:
-			b.add(id, urnImpulse, "", nil, nil, []string{id})
+			b.Add(id, urnImpulse, "", nil, nil, []string{id})
 			plain = append(plain, id)
 		case 1, 2:
 			if len(kvs) == 0 {
@@ -57,7 +57,7 @@ func drawPipeline(t *rapid.T) *builder {
 				continue // Groupings of groupings nest coders; the scripts have some.
 			}
 			k := b.p.Components.Coders[coderOf(in)].ComponentCoderIds
-			b.add(id, urnGroup, "", nil, []string{in}, []string{id + ":kv<" + k[0] + ",iterable<" + k[1] + ">>"})
+			b.Add(id, urnGroup, "", nil, []string{in}, []string{id + ":kv<" + k[0] + ",iterable<" + k[1] + ">>"})
 			kvs = append(kvs, id)
 		case 3, 4:
 			var ins []string
@@ -68,7 +68,7 @@ func drawPipeline(t *rapid.T) *builder {
 			if len(ins) > 0 && rapid.Bool().Draw(t, "agree") {
 				coder = coderOf(ins[0])
 			}
-			b.add(id, urnFlatten, env, nil, ins, []string{id + ":" + coder})
+			b.Add(id, urnFlatten, env, nil, ins, []string{id + ":" + coder})
 			plain = append(plain, id)
 		case 5:
 			in := pick("in")
@@ -76,7 +76,7 @@ func drawPipeline(t *rapid.T) *builder {
 			if rapid.Bool().Draw(t, "other") {
 				coder = "mine"
 			}
-			b.add(id, urnReshuffle, "", nil, []string{in}, []string{id + ":" + coder})
+			b.Add(id, urnReshuffle, "", nil, []string{in}, []string{id + ":" + coder})
 			plain = append(plain, id)
 		default:
 			o := parDo{env: env}
@@ -86,11 +86,11 @@ func drawPipeline(t *rapid.T) *builder {
 			}
 			switch draw("flavour", 5) {
 			case 0:
-				restriction := b.coder("kv<other,bool>")
+				restriction := b.Coder("kv<other,bool>")
 				o.edit = func(p *pipepb.ParDoPayload) { p.RestrictionCoderId = restriction }
 			case 1:
 				if slices.Contains(kvs, in) {
-					state := b.coder("varint")
+					state := b.Coder("varint")
 					o.edit = func(p *pipepb.ParDoPayload) {
 						p.StateSpecs = map[string]*pipepb.StateSpec{"s": {Spec: &pipepb.StateSpec_BagSpec{
 							BagSpec: &pipepb.BagStateSpec{ElementCoderId: state}}}}
@@ -291,12 +291,12 @@ func BenchmarkCompile(b *testing.B) {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			p := newBuilder()
 			p.env("go")
-			p.add("i", urnImpulse, "", nil, nil, []string{"c0"})
+			p.Add("i", urnImpulse, "", nil, nil, []string{"c0"})
 			for i := range n {
 				c := fmt.Sprintf("c%d", i)
 				kv, out := fmt.Sprintf("kv%d:kv<mine,varint>", i), fmt.Sprintf("g%d:kv<mine,iterable<varint>>", i)
 				p.parDo("p"+c, parDo{env: "go", sides: []string{"c0"}}, c, kv)
-				p.add("g"+c, urnGroup, "", nil, []string{fmt.Sprintf("kv%d", i)}, []string{out})
+				p.Add("g"+c, urnGroup, "", nil, []string{fmt.Sprintf("kv%d", i)}, []string{out})
 				p.parDo("q"+c, parDo{env: "go"}, fmt.Sprintf("g%d", i), fmt.Sprintf("c%d", i+1))
 			}
 			b.ResetTimer()

@@ -150,24 +150,24 @@ func runLine(b *builder, line string) error {
 	}
 	switch verb {
 	case "impulse":
-		b.add(id, urnImpulse, "", nil, in, out)
+		b.Add(id, urnImpulse, "", nil, in, out)
 	case "gbk":
-		b.add(id, urnGroup, "", nil, in, out)
+		b.Add(id, urnGroup, "", nil, in, out)
 	case "flatten":
-		b.add(id, urnFlatten, "", nil, in, out)
+		b.Add(id, urnFlatten, "", nil, in, out)
 	case "reshuffle":
-		b.add(id, urnReshuffle, "", nil, in, out)
+		b.Add(id, urnReshuffle, "", nil, in, out)
 	case "combine":
-		b.add(id, urnCombinePerKey, env, &pipepb.CombinePayload{AccumulatorCoderId: b.coder(options["accum"][0])}, in, out)
+		b.Add(id, urnCombinePerKey, env, &pipepb.CombinePayload{AccumulatorCoderId: b.Coder(options["accum"][0])}, in, out)
 	case "do":
-		b.add(id, strings.TrimPrefix(in[0], "-"), env, nil, in[1:], out)
+		b.Add(id, strings.TrimPrefix(in[0], "-"), env, nil, in[1:], out)
 	case "composite":
 		urn := strings.TrimPrefix(in[0], "-")
 		var payload *pipepb.CombinePayload
 		if urn == urnCombinePerKey {
-			payload = &pipepb.CombinePayload{AccumulatorCoderId: b.coder(options["accum"][0])}
+			payload = &pipepb.CombinePayload{AccumulatorCoderId: b.Coder(options["accum"][0])}
 		}
-		b.composite(id, urn, payload, in[1:], out, strings.Split(options["parts"][0], ",")...)
+		b.Composite(id, urn, payload, in[1:], out, strings.Split(options["parts"][0], ",")...)
 	case "pardo":
 		b.parDo(id, parDo{env: env, sides: options["side"], edit: parDoOptions(b, options)}, in[0], out...)
 	default:
@@ -182,17 +182,17 @@ func parDoOptions(b *builder, options map[string][]string) func(*pipepb.ParDoPay
 		p.TimerFamilySpecs = make(map[string]*pipepb.TimerFamilySpec)
 		for i, coder := range options["state"] {
 			p.StateSpecs[fmt.Sprintf("state%d", i)] = &pipepb.StateSpec{Spec: &pipepb.StateSpec_BagSpec{
-				BagSpec: &pipepb.BagStateSpec{ElementCoderId: b.coder(coder)}}}
+				BagSpec: &pipepb.BagStateSpec{ElementCoderId: b.Coder(coder)}}}
 		}
 		for i, coder := range options["list"] {
 			p.StateSpecs[fmt.Sprintf("list%d", i)] = &pipepb.StateSpec{Spec: &pipepb.StateSpec_OrderedListSpec{
-				OrderedListSpec: &pipepb.OrderedListStateSpec{ElementCoderId: b.coder(coder)}}}
+				OrderedListSpec: &pipepb.OrderedListStateSpec{ElementCoderId: b.Coder(coder)}}}
 		}
 		for i, coder := range options["timer"] {
-			p.TimerFamilySpecs[fmt.Sprintf("timer%d", i)] = &pipepb.TimerFamilySpec{TimerFamilyCoderId: b.coder(coder)}
+			p.TimerFamilySpecs[fmt.Sprintf("timer%d", i)] = &pipepb.TimerFamilySpec{TimerFamilyCoderId: b.Coder(coder)}
 		}
 		for _, coder := range options["sdf"] {
-			p.RestrictionCoderId = b.coder(coder)
+			p.RestrictionCoderId = b.Coder(coder)
 		}
 		for _, flag := range options["flag"] {
 			switch flag {
