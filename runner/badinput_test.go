@@ -95,6 +95,8 @@ func TestMain(m *testing.M) {
 		asWorker()
 	case "client":
 		asClient()
+	case "server":
+		asServer()
 	}
 	beam.Init()
 	os.Exit(m.Run())

@@ -17,11 +17,15 @@ import (
 // messages are structs, so that it needs no generated code.
 //
 //	summerbeam.v1.Control/Savepoint {job: id or name, dir: path on the server} -> {}
+//	summerbeam.v1.Control/Resume    {job: id or name} -> {}
+//	summerbeam.v1.Control/Paused    {} -> {id: true for each paused job}
 const controlService = "summerbeam.v1.Control"
 
 // control is implemented by Server.
 type control interface {
 	Savepoint(job, dir string) error
+	Resume(ctx context.Context, job string) error
+	Paused() []string
 }
 
 var controlDesc = grpc.ServiceDesc{
@@ -47,7 +51,60 @@ var controlDesc = grpc.ServiceDesc{
 			}
 			return &emptypb.Empty{}, nil
 		},
+	}, {
+		MethodName: "Resume",
+		Handler: func(srv any, ctx context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
+			var req structpb.Struct
+			if err := decode(&req); err != nil {
+				return nil, err
+			}
+			job := req.GetFields()["job"].GetStringValue()
+			if job == "" {
+				return nil, status.Error(codes.InvalidArgument, "which job?")
+			}
+			if err := srv.(control).Resume(ctx, job); err != nil {
+				return nil, err
+			}
+			return &emptypb.Empty{}, nil
+		},
+	}, {
+		MethodName: "Paused",
+		Handler: func(srv any, _ context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
+			if err := decode(&emptypb.Empty{}); err != nil {
+				return nil, err
+			}
+			ids := &structpb.Struct{Fields: map[string]*structpb.Value{}}
+			for _, id := range srv.(control).Paused() {
+				ids.Fields[id] = structpb.NewBoolValue(true)
+			}
+			return ids, nil
+		},
 	}},
+}
+
+// AskPaused asks the server behind a connection which jobs are paused, by id: Beam's Job API
+// doesn't tell them from those that were not started yet. A server that doesn't know the
+// question has none.
+func AskPaused(ctx context.Context, cc grpc.ClientConnInterface) (map[string]bool, error) {
+	var ids structpb.Struct
+	err := cc.Invoke(ctx, "/"+controlService+"/Paused", &emptypb.Empty{}, &ids)
+	if status.Code(err) == codes.Unimplemented {
+		return nil, nil
+	}
+	paused := make(map[string]bool)
+	for id := range ids.GetFields() {
+		paused[id] = true
+	}
+	return paused, err
+}
+
+// AskResume asks the server behind a connection to let a paused job go on.
+func AskResume(ctx context.Context, cc grpc.ClientConnInterface, job string) error {
+	req, err := structpb.NewStruct(map[string]any{"job": job})
+	if err != nil {
+		return err
+	}
+	return cc.Invoke(ctx, "/"+controlService+"/Resume", req, &emptypb.Empty{})
 }
 
 // AskSavepoint asks the server behind a connection for a savepoint.

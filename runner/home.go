@@ -59,6 +59,9 @@ type homeRecord struct {
 	// Failed is why the job failed, empty if it didn't: who starts it again goes on with it,
 	// a server doesn't by itself.
 	Failed string `json:",omitempty"`
+	// Paused is why the job pauses, nil if it doesn't: it is left alone until somebody resumes it
+	// or starts it again.
+	Paused *pauseRecord `json:",omitempty"`
 }
 
 const homeVersion = 2
@@ -155,7 +158,7 @@ func generation(name string, n int) string {
 
 // move writes down who lives here from now on, before the first epoch is written.
 func (h *home) move(job string, req *jobpb.PrepareJobRequest) error {
-	h.record.Job, h.record.Failed = job, ""
+	h.record.Job, h.record.Failed, h.record.Paused = job, "", nil
 	if err := os.MkdirAll(h.dir, 0o755); err != nil {
 		return err
 	}
@@ -221,6 +224,8 @@ type homes struct {
 	homesMu sync.Mutex
 	// taken has, for each home, what is closed when its job has ended.
 	taken map[string]chan struct{}
+	// paused are the homes of paused jobs, by their directories.
+	paused map[string]pausedHome
 }
 
 // moveTimeout is how long a job waits for the one before it. A program that was killed

@@ -59,6 +59,7 @@ var (
 	jobLate     = prometheus.NewDesc("summerbeam_job_late_elements_total", "Elements dropped because they came later than allowed.", jobLabels, nil)
 	jobLetters  = prometheus.NewDesc("summerbeam_job_dead_letters_total", "Elements put aside because they failed each time.", jobLabels, nil)
 	jobDiskFull = prometheus.NewDesc("summerbeam_job_disk_full", "1 while a job waits for room on its disk.", jobLabels, nil)
+	jobPaused   = prometheus.NewDesc("summerbeam_job_paused", "1 while a job waits to be resumed or corrected, because it can't process what it has.", jobLabels, nil)
 	jobEpochs   = prometheus.NewDesc("summerbeam_job_epochs_total", "Epochs written.", jobLabels, nil)
 	jobEpochSec = prometheus.NewDesc("summerbeam_job_epoch_seconds_total", "Time that writing epochs took.", jobLabels, nil)
 	jobEpochLen = prometheus.NewDesc("summerbeam_job_epoch_bytes_total", "Bytes of the epochs written.", jobLabels, nil)
@@ -70,7 +71,7 @@ var (
 // Describe implements prometheus.Collector.
 func (c collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{memoryLimit, memoryUsed, jobMemory, jobSpilled, jobSpill, jobBundles, jobElements, jobRetries, jobRunning,
-		jobLate, jobLetters, jobDiskFull, jobEpochs, jobEpochSec, jobEpochLen, jobEpochAge, jobEpochLag} {
+		jobLate, jobLetters, jobDiskFull, jobPaused, jobEpochs, jobEpochSec, jobEpochLen, jobEpochAge, jobEpochLag} {
 		ch <- d
 	}
 }
@@ -86,6 +87,10 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	budget := c.jobs.cfg.Engine.Memory
 	gauge(memoryLimit, budget.Limit())
 	gauge(memoryUsed, budget.Used())
+	paused := c.jobs.homes.allPaused()
+	for _, p := range paused {
+		gauge(jobPaused, 1, p.id, p.name)
+	}
 	for _, e := range c.jobs.live.all() {
 		id, name := e.info.ID, e.info.Name
 		u := e.Memory()
@@ -106,6 +111,9 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 			full = 1
 		}
 		gauge(jobDiskFull, full, id, name)
+		if !slices.ContainsFunc(paused, func(p pausedHome) bool { return p.id == id }) {
+			gauge(jobPaused, 0, id, name)
+		}
 		total(jobEpochs, p.Epochs, id, name)
 		total(jobEpochLen, p.EpochBytes, id, name)
 		ch <- prometheus.MustNewConstMetric(jobEpochSec, prometheus.CounterValue, p.EpochTime.Seconds(), id, name)

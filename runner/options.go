@@ -44,15 +44,17 @@ var options = []option{
 			c.Core.ForceSplits, err = strconv.ParseBool(v)
 			return err
 		}},
-	{"summerbeam_on_poison", jobpb.PipelineOptionType_STRING, "What becomes of an element that a DoFn fails with each time: fail ends the job (default), dead_letter puts it aside in a file.",
+	{optionOnPoison, jobpb.PipelineOptionType_STRING, "What becomes of an element that a DoFn fails with each time: fail ends the job (default), dead_letter puts it aside in a file, pause lets the job wait with all it has until it is corrected or resumed.",
 		func(c *engine.Config, v string) error {
 			switch v {
 			case "fail":
 				c.Core.OnPoison = core.FailJob
 			case "dead_letter":
 				c.Core.OnPoison = core.DeadLetter
+			case "pause":
+				c.Core.OnPoison = core.PauseJob
 			default:
-				return fmt.Errorf("%q is neither fail nor dead_letter", v)
+				return fmt.Errorf("%q is none of fail, dead_letter and pause", v)
 			}
 			return nil
 		}},

@@ -27,6 +27,8 @@ type tenant struct {
 	dir string
 	// failed is why it failed; empty if it was running.
 	failed string
+	// paused is why it pauses; nil if it doesn't.
+	paused *pauseRecord
 	req    *jobpb.PrepareJobRequest
 }
 
@@ -66,7 +68,7 @@ func (h *home) tenant() (t tenant, err error) {
 	if err != nil {
 		return t, err
 	}
-	t = tenant{id: h.record.Job, dir: h.dir, failed: h.record.Failed, req: &jobpb.PrepareJobRequest{}}
+	t = tenant{id: h.record.Job, dir: h.dir, failed: h.record.Failed, paused: h.record.Paused, req: &jobpb.PrepareJobRequest{}}
 	if err := proto.Unmarshal(data, t.req); err != nil {
 		return t, fmt.Errorf("%s is damaged: %w", h.submission(), err)
 	}
@@ -79,6 +81,13 @@ func (s *Server) resume(ctx context.Context, all []tenant) {
 		log := s.jobs.cfg.Log.With("job", t.id, "job_name", t.req.GetJobName(), "dir", t.dir)
 		if t.failed != "" {
 			log.Info("a job that failed waits until it is started again, with the same job name", "why", t.failed)
+			continue
+		}
+		if t.paused != nil {
+			s.jobs.homes.pause(t.dir, pausedHome{id: t.id, name: t.req.GetJobName()})
+			if err := s.job.AddPaused(t.id, t.req, t.paused.text(t.req.GetJobName())); err != nil {
+				log.Error("a paused job of an earlier process is not listed", "error", err)
+			}
 			continue
 		}
 		if err := startable(t.req); err != nil {
@@ -102,19 +111,28 @@ func startable(req *jobpb.PrepareJobRequest) error {
 		return errors.New("its worker is the program that submitted it (LOOPBACK): start that again, with the same job name")
 	}
 	for _, e := range req.GetPipeline().GetComponents().GetEnvironments() {
-		switch e.GetUrn() {
-		case "beam:env:external:v1", "beam:env:process:v1", "beam:env:default:v1", "":
-		default:
-			return fmt.Errorf("its environment %s ends with its program: start that again, with the same job name", e.GetUrn())
+		if err := foreign(e); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
+const urnExternal = "beam:env:external:v1"
+
+// foreign says that a server can't start workers of an environment, whatever it does.
+func foreign(e *pipepb.Environment) error {
+	switch e.GetUrn() {
+	case urnExternal, "beam:env:process:v1", "beam:env:default:v1", "":
+		return nil
+	}
+	return fmt.Errorf("its environment %s ends with its program: start that again, with the same job name", e.GetUrn())
+}
+
 // awaitPools waits until the worker pools of a pipeline can be reached.
 func awaitPools(ctx context.Context, p *pipepb.Pipeline) error {
 	for _, e := range p.GetComponents().GetEnvironments() {
-		if e.GetUrn() != "beam:env:external:v1" {
+		if e.GetUrn() != urnExternal {
 			continue
 		}
 		var payload pipepb.ExternalPayload

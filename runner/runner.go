@@ -26,6 +26,7 @@ import (
 	jobpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/jobmanagement_v1"
 	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
 	"github.com/summerbeam/summerbeam/runner/engine"
+	"github.com/summerbeam/summerbeam/runner/engine/core"
 	"github.com/summerbeam/summerbeam/runner/graph"
 	"github.com/summerbeam/summerbeam/runner/job"
 	"github.com/summerbeam/summerbeam/statebackend"
@@ -67,6 +68,9 @@ type jobs struct {
 	workers engine.Workers
 	live    live
 	homes   homes
+	// superseded, if not nil, is told the id of a paused job when another has moved in where
+	// it was.
+	superseded func(id string)
 }
 
 var _ job.Engine = (*jobs)(nil)
@@ -152,6 +156,12 @@ func (j *jobs) Prepare(info *engine.JobInfo, p *pipepb.Pipeline) (job.Execution,
 	} else if how.wanted {
 		return nil, errors.New("--summerbeam_update is for jobs that outlive their process: those with a source that never ends, and a data directory")
 	}
+	if lives == nil && cfg.Core.OnPoison == core.PauseJob {
+		if givenOptions(info.Options)[optionOnPoison] != "" {
+			return nil, fmt.Errorf("--%s=pause is for jobs that outlive their process: those with a source that never ends, and a data directory", optionOnPoison)
+		}
+		cfg.Core.OnPoison = core.FailJob // the server's default, which is for those that can
+	}
 	cfg.Letters = j.lettersFile(info, lives)
 	var e *engine.Job
 	openStore := func(dir string) (statebackend.Store, error) {
@@ -176,6 +186,9 @@ func (j *jobs) Prepare(info *engine.JobInfo, p *pipepb.Pipeline) (job.Execution,
 			}
 			if err := lives.move(info.ID, req); err != nil {
 				return nil, errors.Join(fmt.Errorf("job %s: its record: %w", info.ID, err), st.Close())
+			}
+			if was, ok := j.homes.resumed(lives); ok && was != info.ID && j.superseded != nil {
+				j.superseded(was)
 			}
 		}
 		return st, nil
@@ -231,6 +244,10 @@ func (e *execution) Run(ctx context.Context) error {
 	}
 	err := e.Job.Run(ctx)
 	if e.home != nil {
+		var paused *engine.PausedError
+		if errors.As(err, &paused) {
+			return e.pause(paused)
+		}
 		if err != nil && !errors.Is(err, job.ErrCancelled) {
 			if ctx.Err() == nil && e.home.moved {
 				// It is the job's own fault: the next server would only fail again.

@@ -69,6 +69,7 @@ func Open(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, errors.Join(err, unlock(), j.close())
 	}
+	j.superseded = s.job.Superseded
 	s.grpc = grpc.NewServer(fnapi.ServerOptions()...)
 	s.job.Register(s.grpc)
 	s.fnapi.Register(s.grpc)

@@ -55,15 +55,23 @@ type jobsCmd struct{ client }
 
 // Run prints a line for each job, the oldest first.
 func (c *jobsCmd) Run(ctx context.Context, s streams) error {
-	return c.call(ctx, func(ctx context.Context, jobs jobpb.JobServiceClient) error {
-		resp, err := jobs.GetJobs(ctx, &jobpb.GetJobsRequest{})
+	return c.connect(ctx, func(ctx context.Context, cc grpc.ClientConnInterface) error {
+		resp, err := jobpb.NewJobServiceClient(cc).GetJobs(ctx, &jobpb.GetJobsRequest{})
+		if err != nil {
+			return err
+		}
+		paused, err := runner.AskPaused(ctx, cc)
 		if err != nil {
 			return err
 		}
 		w := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(w, "JOB\tSTATE\tNAME")
 		for _, j := range resp.GetJobInfo() {
-			fmt.Fprintf(w, "%s\t%s\t%s\n", j.GetJobId(), j.GetState(), printable(j.GetJobName()))
+			state := j.GetState().String()
+			if paused[j.GetJobId()] {
+				state = "PAUSED"
+			}
+			fmt.Fprintf(w, "%s\t%s\t%s\n", j.GetJobId(), state, printable(j.GetJobName()))
 		}
 		return w.Flush()
 	})
@@ -122,6 +130,22 @@ func (c *savepointCmd) Run(ctx context.Context, s streams) error {
 			return err
 		}
 		fmt.Fprintf(s.out, "savepoint of %s in %s\n", c.Job, dir)
+		return nil
+	})
+}
+
+type resumeCmd struct {
+	client
+	Job string `arg:"" help:"Id or name of the paused job, as summerbeam jobs prints them."`
+}
+
+// Run lets a paused job go on.
+func (c *resumeCmd) Run(ctx context.Context, s streams) error {
+	return c.connect(ctx, func(ctx context.Context, cc grpc.ClientConnInterface) error {
+		if err := runner.AskResume(ctx, cc, c.Job); err != nil {
+			return err
+		}
+		fmt.Fprintf(s.out, "%s goes on\n", c.Job)
 		return nil
 	})
 }

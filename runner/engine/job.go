@@ -292,7 +292,7 @@ func (j *Job) loop(ctx context.Context) error {
 			for _, a := range j.core.Step(at, ev) {
 				if f, ok := a.(core.Finish); ok {
 					j.report()
-					return f.Err
+					return j.paused(f.Err)
 				}
 				if w, ok := a.(core.WakeAt); ok {
 					wake.Reset(max(0, w.At-at))
@@ -378,6 +378,8 @@ func (j *Job) do(ctx, work context.Context, a core.Action) {
 	case core.Retried:
 		j.progress.retries.Add(1)
 		j.info.Log.Warn("bundle failed and runs again", "stage", j.plan.Stages[a.Stage].Name, "attempt", a.Attempt, "error", a.Err)
+	case core.Pausing:
+		j.info.Log.Warn("the job pauses: it begins nothing new, and ends its run when the running bundles have ended", "stage", j.plan.Stages[a.Stage].Name, "error", a.Err)
 	}
 }
 

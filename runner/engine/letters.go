@@ -147,7 +147,7 @@ func (j *Job) failedBundle(a core.RunBundle, r *runningBundle, ev core.BundleFai
 		n += r.blocks[i].Count
 	}
 	if what := r.stage.describe(r.blocks); n == 1 && what != "" {
-		ev.Err = fmt.Errorf("%w\n(its only element: %s)", ev.Err, what)
+		ev.Err = &elementError{element: what, err: ev.Err}
 	}
 	if !a.Halve || n < 2 {
 		return ev
@@ -161,6 +161,17 @@ func (j *Job) failedBundle(a core.RunBundle, r *runningBundle, ev core.BundleFai
 	ev.Halves = [2][]core.Block{first, second}
 	return ev
 }
+
+// elementError is the failure of a bundle that has one element.
+type elementError struct {
+	element string
+	err     error
+}
+
+func (e *elementError) Error() string {
+	return fmt.Sprintf("%v\n(its only element: %s)", e.err, e.element)
+}
+func (e *elementError) Unwrap() error { return e.err }
 
 // describe tells people which element is in blocks: its time, its size and how it begins.
 // Empty: nobody knows.
@@ -176,6 +187,10 @@ func (r *stageRun) describe(blocks []core.Block) string {
 	if n, err := r.elements().Next(data, &e); err != nil || n != len(data) {
 		return ""
 	}
+	return describeElement(&e)
+}
+
+func describeElement(e *coders.Element) string {
 	at := time.UnixMilli(e.Timestamp).UTC().Format(time.RFC3339Nano)
 	if e.Key != nil {
 		return fmt.Sprintf("at %s, key %s, value %s", at, beginning(e.Key), beginning(e.Value))

@@ -10,6 +10,7 @@
 //   - history.go: what happened to a job, in order, for any number of subscribers
 //   - registry.go: the jobs that the server knows, and which it forgets
 //   - run.go: a job's execution from Run to its end
+//   - pause.go: jobs that wait for somebody to go on with them
 //   - service.go, streams.go: the Job API
 //   - staging.go, session.go, artifacts.go: files, from the submitting SDK to the workers
 //

@@ -14,7 +14,8 @@ import (
 )
 
 // Bounds of one job's message log. Errors have bounds of their own, lest a
-// stream of warnings should wash them away. State changes, at most six, are never dropped.
+// stream of warnings should wash them away. State changes, at most six and three for each
+// pause, are never dropped.
 const (
 	messageCount = 1000
 	messageBytes = 1 << 20
@@ -70,11 +71,18 @@ func newHistory(clock func() time.Time) *history {
 // whether anything changed. Only then are messages added, in front of the new state:
 // both SDKs take the last error before FAILED for the job's failure.
 func (h *history) advance(e event, messages ...message) (jobpb.JobState_Enum, bool) {
+	_, to, ok := h.advanceFrom(e, messages...)
+	return to, ok
+}
+
+// advanceFrom is advance, and tells the state before, too.
+func (h *history) advanceFrom(e event, messages ...message) (from, to jobpb.JobState_Enum, changed bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	to, ok := next(h.state, e)
+	from = h.state
+	to, ok := next(from, e)
 	if !ok {
-		return h.state, false
+		return from, from, false
 	}
 	for _, m := range messages {
 		h.addMessage(m)
@@ -82,7 +90,7 @@ func (h *history) advance(e event, messages ...message) (jobpb.JobState_Enum, bo
 	h.state = to
 	h.addState()
 	h.wake()
-	return to, true
+	return from, to, true
 }
 
 // say adds a message, unless the job has ended.
@@ -94,6 +102,13 @@ func (h *history) say(m message) {
 	}
 	h.addMessage(m)
 	h.wake()
+}
+
+// now returns the state, with those that the Job API doesn't know.
+func (h *history) now() jobpb.JobState_Enum {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.state
 }
 
 // current returns the latest state change.
@@ -127,7 +142,7 @@ func (h *history) wake() {
 }
 
 func (h *history) addState() {
-	ev := &jobpb.JobStateEvent{State: h.state, Timestamp: timestamppb.New(h.clock())}
+	ev := &jobpb.JobStateEvent{State: shown(h.state), Timestamp: timestamppb.New(h.clock())}
 	h.add(entry{state: ev, response: &jobpb.JobMessagesResponse{
 		Response: &jobpb.JobMessagesResponse_StateResponse{StateResponse: ev},
 	}})

@@ -58,6 +58,14 @@ func (r *registry) start(j *job) bool {
 	return true
 }
 
+// pause notes that a job is one that an earlier process has left paused.
+func (r *registry) pause(j *job, why message) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	j.history.advance(paused, why)
+	r.prepared = without(r.prepared, j)
+}
+
 // finish notes that a job has ended. The jobs it returns are forgotten.
 func (r *registry) finish(j *job) (forgotten []*job) {
 	r.mu.Lock()

@@ -10,8 +10,8 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 )
 
-// prepare compiles a request's pipeline and enters the job under an id.
-func (s *Server) prepare(id string, req *jobpb.PrepareJobRequest) (*job, error) {
+// newJob makes a job that nobody knows yet.
+func (s *Server) newJob(id string, req *jobpb.PrepareJobRequest) *job {
 	j := &job{
 		id:       id,
 		name:     req.GetJobName(),
@@ -23,10 +23,20 @@ func (s *Server) prepare(id string, req *jobpb.PrepareJobRequest) (*job, error) 
 		j.options = &structpb.Struct{}
 	}
 	j.log = newJobLog(s.opts.Log, j.history, j.id, j.name)
+	return j
+}
+
+// newExecution compiles the job's pipeline.
+func (s *Server) newExecution(j *job) (Execution, error) {
 	info := &engine.JobInfo{ID: j.id, Name: j.name, Options: j.options, RetrievalToken: j.id, Log: j.log}
+	return prepareExecution(s.opts.Engine, info, j.pipeline)
+}
+
+// prepare compiles a request's pipeline and enters the job under an id.
+func (s *Server) prepare(id string, req *jobpb.PrepareJobRequest) (*job, error) {
+	j := s.newJob(id, req)
 	var err error
-	j.execution, err = prepareExecution(s.opts.Engine, info, j.pipeline)
-	if err != nil {
+	if j.execution, err = s.newExecution(j); err != nil {
 		s.opts.Log.Warn("job refused", "job", j.id, "job_name", j.name, "error", err)
 		return nil, statusText(refusalCode(err), fmt.Sprintf("job %q can't run here: %v", j.name, err))
 	}

@@ -33,6 +33,8 @@ type job struct {
 	execution Execution
 	attempted []*pipepb.MonitoringInfo
 	committed []*pipepb.MonitoringInfo
+	// lasts says that the job was paused: another execution can go on with it.
+	lasts bool
 }
 
 // ErrCancelled is the cause with which a cancelled job's execution ends.
@@ -58,8 +60,14 @@ func (s *Server) run(j *job) {
 	err = runExecution(j.ctx, j.execution)
 }
 
-// end brings a job, whose execution has returned err, to its final state.
+// end brings a job, whose execution has returned err, to its final state, or lets it pause.
 func (s *Server) end(j *job, err error) {
+	if errors.Is(err, ErrPaused) {
+		if s.pause(j, err) {
+			return
+		}
+		err = s.discard(j) // it was cancelled at that moment
+	}
 	outlives := errors.Is(err, errClosing) && j.outlives()
 	j.freezeMetrics()
 	// No worker is left: the contract of Run. The files go before the state
@@ -97,13 +105,16 @@ func (s *Server) end(j *job, err error) {
 
 // cancelJob asks a job to stop and returns its state after that.
 func (s *Server) cancelJob(j *job, cause error) jobpb.JobState_Enum {
-	state, changed := j.history.advance(cancelled, message{jobpb.JobMessage_JOB_MESSAGE_BASIC, cause.Error()})
+	from, state, changed := j.history.advanceFrom(cancelled, message{jobpb.JobMessage_JOB_MESSAGE_BASIC, cause.Error()})
 	if !changed {
 		return state
 	}
 	j.log.Info("job is cancelled", "cause", cause)
 	j.cancel(cause)
-	if terminal(state) {
+	switch {
+	case from == pausedState:
+		s.cancelPaused(j)
+	case terminal(state):
 		// It never ran: nobody else will end it.
 		j.freezeMetrics()
 		s.artifacts.remove(j.id)
@@ -127,7 +138,7 @@ func (s *Server) drainJob(j *job) jobpb.JobState_Enum {
 func (j *job) outlives() bool {
 	j.metricsMu.Lock()
 	defer j.metricsMu.Unlock()
-	return j.execution != nil && j.execution.Outlives()
+	return j.lasts || j.execution != nil && j.execution.Outlives()
 }
 
 // drain hands the request on to the execution, unless it has ended.

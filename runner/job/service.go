@@ -159,7 +159,7 @@ func (js jobService) Drain(_ context.Context, req *jobpb.DrainJobRequest) (*jobp
 	case jobpb.JobState_STOPPED:
 		return nil, statusText(codes.FailedPrecondition, fmt.Sprintf("job %s does not run: run it first, or cancel it", j.id))
 	default:
-		return nil, statusText(codes.FailedPrecondition, fmt.Sprintf("job %s can't be drained, it is %s", j.id, state))
+		return nil, statusText(codes.FailedPrecondition, fmt.Sprintf("job %s can't be drained, it is %s", j.id, stateName(state)))
 	}
 }
 

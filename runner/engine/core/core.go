@@ -138,6 +138,8 @@ type Core struct {
 	result   error
 	finished bool
 	draining bool
+	// pausing is why the job pauses, nil if it doesn't.
+	pausing *Paused
 
 	actions []Action
 }
@@ -305,6 +307,10 @@ func (c *Core) advance() {
 		}
 		return
 	}
+	if c.pausing != nil {
+		c.advancePause()
+		return
+	}
 	for {
 		c.schedule()
 		if c.diskFull || !c.idle() || c.waitsForEpoch() || c.rests() || !c.nextTestEvent() {
@@ -378,16 +384,18 @@ func (c *Core) wakeUp() {
 			at = t
 		}
 	}
-	for i := range c.stages {
-		if d := c.stages[i].inbox.delayed; len(d) > 0 {
-			sooner(d[0].at)
+	if c.pausing == nil { // or nothing is begun, whatever is due
+		for i := range c.stages {
+			if d := c.stages[i].inbox.delayed; len(d) > 0 {
+				sooner(d[0].at)
+			}
+			for _, r := range c.stages[i].inbox.resting {
+				sooner(r.at)
+			}
 		}
-		for _, r := range c.stages[i].inbox.resting {
-			sooner(r.at)
+		if p := c.nextProcessing(); p != MaxTime && !c.virtual {
+			sooner(time.Duration(p-c.cfg.StartMillis) * time.Millisecond)
 		}
-	}
-	if p := c.nextProcessing(); p != MaxTime && !c.virtual {
-		sooner(time.Duration(p-c.cfg.StartMillis) * time.Millisecond)
 	}
 	if t := c.nextAsk(); t >= 0 {
 		sooner(t)

@@ -156,6 +156,7 @@ func (d *simDisk) complete(s *sim) error {
 func (s *sim) crashNow() error {
 	d := &s.disk
 	d.crashes++
+	s.pausing, s.ended, s.result = false, false, nil
 	switch {
 	case s.leftOut == "sync":
 		// The disk has said that it is there, and it is not.

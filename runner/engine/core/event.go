@@ -236,10 +236,17 @@ type Retried struct {
 	Err     error
 }
 
+// Pausing reports that the job is about to pause, because a stage can't process what it has.
+type Pausing struct {
+	Stage int
+	Err   error
+}
+
 // WakeAt asks for a Tick at the given time, at the latest.
 type WakeAt struct{ At time.Duration }
 
-// Finish is the job's end and the last action ever. Err is nil when it is done.
+// Finish is the job's end and the last action ever. Err is nil when it is done, and a
+// *Paused when it is to go on one day.
 type Finish struct{ Err error }
 
 func (RunBundle) action()     {}
@@ -253,5 +260,6 @@ func (SealSideInput) action() {}
 func (WriteEpoch) action()    {}
 func (Finalize) action()      {}
 func (Retried) action()       {}
+func (Pausing) action()       {}
 func (WakeAt) action()        {}
 func (Finish) action()        {}

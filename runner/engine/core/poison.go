@@ -33,6 +33,10 @@ const (
 	// other effects, and the job goes on. It is for elements: what a splittable DoFn could
 	// not process is a restriction, perhaps half of all the job's input, and fails the job.
 	DeadLetter
+	// PauseJob ends the job's run with all it has kept, until somebody goes on with it; see
+	// pause.go. It is for whatever fails: restrictions, timers, and elements that cost
+	// workers their lives.
+	PauseJob
 )
 
 // nameWithin bounds the search for the element where the job fails anyway.
@@ -65,11 +69,20 @@ func (c *Core) bundleFailed(ev BundleFailed) {
 	}
 	spent := cl.failed >= c.attempts(&cl)
 	switch {
-	case ev.Fatal || cl.lost >= c.cfg.WorkerLosses || cl.poison != nil:
+	case ev.Fatal || cl.poison != nil:
 		c.giveUp(s, &cl, ev.Err)
 		return
 	case spent && len(ev.Halves[0]) > 0 && len(ev.Halves[1]) > 0:
 		c.cutInHalves(s, b.shard, cl, ev.Halves)
+	case c.pausing != nil:
+		s.inbox.untake(b.shard, cl)
+		return
+	case (spent || cl.lost >= c.cfg.WorkerLosses) && c.cfg.OnPoison == PauseJob:
+		c.pause(s, b.shard, cl, ev.Err)
+		return
+	case cl.lost >= c.cfg.WorkerLosses:
+		c.giveUp(s, &cl, ev.Err)
+		return
 	case spent && c.cfg.OnPoison == DeadLetter && cl.elements() == 1 && !s.plan.Splittable:
 		cl.poison = ev.Err
 		if cl.poison == nil {
@@ -91,15 +104,20 @@ var errNoReason = errors.New("bundle failed without a reason")
 
 // giveUp ends the job because of a claim.
 func (c *Core) giveUp(s *stage, cl *claim, err error) {
+	// By its id: the name lists all that is fused in the stage, and an error that
+	// names many transforms hides the one the SDK's text names.
+	c.stop(fmt.Errorf("stage %s: %w", s.plan.ID, attempted(cl, err)))
+}
+
+// attempted says how often a claim was tried before it failed with err for good.
+func attempted(cl *claim, err error) error {
 	if err == nil {
 		err = errNoReason
 	}
 	if n := cl.tried + cl.failed + cl.lost; n > 1 {
 		err = fmt.Errorf("after %d attempts: %w", n, err)
 	}
-	// By its id: the name lists all that is fused in the stage, and an error that
-	// names many transforms hides the one the SDK's text names.
-	c.stop(fmt.Errorf("stage %s: %w", s.plan.ID, err))
+	return err
 }
 
 // cutInHalves puts the halves of a failed claim in its place.

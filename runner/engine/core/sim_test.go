@@ -57,6 +57,8 @@ type sim struct {
 	poison     map[[2]int]bool
 	aside      map[int][]int
 	stablePart map[string]bool
+	// pausing: nothing may be begun any more.
+	pausing bool
 	// early is an epoch of which the core hears while it is still being written.
 	early uint64
 }
@@ -82,6 +84,10 @@ func (s *sim) run(stopAfter int) error {
 	if err := s.step(Started{}); err != nil {
 		return err
 	}
+	return s.untilEnd(stopAfter)
+}
+
+func (s *sim) untilEnd(stopAfter int) error {
 	for !s.ended {
 		if s.steps++; s.steps > 200_000 {
 			return errors.New("the job does not end")
@@ -193,7 +199,12 @@ func (s *sim) step(ev Event) error {
 
 func (s *sim) act(a Action, fin BundleFinished) error {
 	switch a := a.(type) {
+	case Pausing:
+		s.pausing = true
 	case RunBundle:
+		if s.pausing {
+			return errors.New("a bundle is begun while the job pauses")
+		}
 		exclusive := s.plan.Stages[a.Stage].Stateful
 		for _, r := range s.running {
 			if exclusive && r.Stage == a.Stage && r.Shard == a.Shard && r.Bundle != fin.Bundle {
@@ -244,6 +255,9 @@ func (s *sim) act(a Action, fin BundleFinished) error {
 	case Abort:
 		s.aborted[a.Bundle] = true
 	case GroupShard:
+		if s.pausing {
+			return errors.New("a shard is grouped while the job pauses")
+		}
 		if s.c.stages[a.Stage].inputWM != MaxTime {
 			return errors.New("grouped before the input was complete")
 		}
@@ -276,7 +290,8 @@ func (s *sim) act(a Action, fin BundleFinished) error {
 		s.wake = a.At
 	case Finish:
 		s.ended, s.result = true, a.Err
-		if s.c.cfg.Recoverable && a.Err == nil {
+		var paused *Paused
+		if s.c.cfg.Recoverable && (a.Err == nil || errors.As(a.Err, &paused)) {
 			return s.disk.complete(s)
 		}
 	}
@@ -476,7 +491,7 @@ func (s *sim) halves(a RunBundle) (h [2][]Block) {
 
 // mayFail says that a failure would not be the last that the job bears.
 func (s *sim) mayFail(a RunBundle) bool {
-	search := s.c.cfg.OnPoison == DeadLetter
+	search := s.c.cfg.OnPoison != FailJob
 	if a.Halve {
 		n := 0
 		for _, b := range a.Blocks {
