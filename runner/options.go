@@ -58,6 +58,12 @@ var options = []option{
 			}
 			return nil
 		}},
+	{"summerbeam_capsule_dir", jobpb.PipelineOptionType_STRING, "Directory for capsules of bundles that have failed for good (default: capsules in the data directory; without one there are none).",
+		func(c *engine.Config, v string) error { c.Capsules.Dir = v; return nil }},
+	{"summerbeam_capsules", jobpb.PipelineOptionType_INTEGER, "Capsules that are kept, of all jobs in the directory together (default 50); the oldest go.",
+		func(c *engine.Config, v string) error { return positive(v, &c.Capsules.Keep) }},
+	{"summerbeam_capsule_bytes", jobpb.PipelineOptionType_INTEGER, "Most bytes of input and state in a capsule (default 67108864); a larger bundle gets none.",
+		func(c *engine.Config, v string) error { return positive(v, &c.Capsules.Bytes) }},
 	{"summerbeam_epoch_interval", jobpb.PipelineOptionType_STRING, "Longest time between a change of state and its epoch, such as 200ms (the default).",
 		func(c *engine.Config, v string) error { return duration(v, &c.Core.EpochInterval) }},
 	{"summerbeam_epoch_bytes", jobpb.PipelineOptionType_INTEGER, "Changed state (bytes) that starts an epoch before its interval has passed (default 33554432).",

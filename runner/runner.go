@@ -163,6 +163,9 @@ func (j *jobs) Prepare(info *engine.JobInfo, p *pipepb.Pipeline) (job.Execution,
 		cfg.Core.OnPoison = core.FailJob // the server's default, which is for those that can
 	}
 	cfg.Letters = j.lettersFile(info, lives)
+	if cfg.Capsules.Dir == "" && !j.temp {
+		cfg.Capsules.Dir = filepath.Join(j.dir, "capsules")
+	}
 	var e *engine.Job
 	openStore := func(dir string) (statebackend.Store, error) {
 		return j.openStore(dir, func(full bool) bool { return e.NoteDiskFull(full) })

@@ -20,8 +20,10 @@ type cli struct {
 	Cancel    cancelCmd    `cmd:"" help:"Cancel a job of a running server."`
 	Drain     drainCmd     `cmd:"" help:"Let a job of a running server read no more and end with what it has."`
 	Savepoint savepointCmd `cmd:"" help:"Copy what a running job could go on from to a directory of the server's."`
+	Resume    resumeCmd    `cmd:"" help:"Let a paused job go on, and try again what it could not process."`
 	Restore   restoreCmd   `cmd:"" help:"Put a savepoint into a data directory, for the next server there to go on with."`
 
+	Replay      replayCmd      `cmd:"" help:"Run a bundle that has failed again, from its capsule, by its program; or say what is in the capsule."`
 	DeadLetters deadLettersCmd `cmd:"" name:"deadletters" help:"Print the elements that a job has put aside, because they failed each time."`
 
 	Version versionCmd `cmd:"" help:"Print the version."`

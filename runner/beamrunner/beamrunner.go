@@ -8,7 +8,7 @@
 // (LOOPBACK) unless --environment_type says otherwise.
 //
 // Flags of the embedded runner: --summerbeam_data_dir, --summerbeam_store,
-// --summerbeam_memory, --summerbeam_drain_after. Those of [runner.Options] tune a job
+// --summerbeam_memory, --summerbeam_drain_after, --summerbeam_replay. Those of [runner.Options] tune a job
 // in either way. Durable jobs should have a --job_name: a job is found again by its
 // name.
 package beamrunner
@@ -42,6 +42,8 @@ var (
 		"State store of the embedded Summerbeam runner: pebble, or rocksdb in programs built with the tag rocksdb.")
 	memory = flag.String("summerbeam_memory", "",
 		"Memory for data in the embedded Summerbeam runner, such as 512MiB or 2GiB (optional).")
+	replay = flag.String("summerbeam_replay", "",
+		"Capsule of a bundle that has failed, to run in place of the pipeline, in this process: under a debugger, for instance (optional).")
 	drainAfter = flag.Duration("summerbeam_drain_after", 0,
 		"Time after which the embedded Summerbeam runner drains the job: it reads no more, lets what it has read flow out, and ends (optional).")
 )
@@ -65,6 +67,9 @@ func Execute(ctx context.Context, p *beam.Pipeline) (beam.PipelineResult, error)
 func ExecuteWith(ctx context.Context, p *beam.Pipeline, change func(*runner.Config)) (beam.PipelineResult, error) {
 	if !beam.Initialized() {
 		return nil, errors.New("call beam.Init() at the start of main, before the pipeline is built")
+	}
+	if *replay != "" {
+		return nil, replayCapsule(ctx, *replay, os.Stdout)
 	}
 	if *jobopts.Endpoint != "" {
 		if *jobopts.EnvironmentType == "" {

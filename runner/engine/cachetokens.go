@@ -55,8 +55,9 @@ func (c *cacheToken) end(w Worker) {
 	c.worker = w
 }
 
-// cacheTokens are those of a bundle on a worker. Workers may serve several jobs.
-func (r *stageRun) cacheTokens(shard *shardState, w Worker, job, bundle string) []*fnpb.ProcessBundleRequest_CacheToken {
+// cacheTokens are those of a bundle on a worker, those of side inputs only if sides says so.
+// Workers may serve several jobs.
+func (r *stageRun) cacheTokens(shard *shardState, w Worker, job, bundle string, sides bool) []*fnpb.ProcessBundleRequest_CacheToken {
 	if !r.caches {
 		return nil
 	}
@@ -68,7 +69,7 @@ func (r *stageRun) cacheTokens(shard *shardState, w Worker, job, bundle string) 
 		})
 	}
 	for id, side := range r.sides {
-		if side.windows != nil {
+		if side.windows != nil || !sides {
 			continue // more may come, or its windows go
 		}
 		tokens = append(tokens, &fnpb.ProcessBundleRequest_CacheToken{

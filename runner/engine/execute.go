@@ -62,11 +62,15 @@ func (j *Job) startBundle(ctx context.Context, a core.RunBundle) {
 		})
 		if err != nil {
 			r.timers.giveBack()
-			ev = core.BundleFailed{
+			failed := core.BundleFailed{
 				Bundle: a.Bundle, Err: err,
 				WorkerLost: errors.Is(err, ErrWorkerLost),
 				Fatal:      errors.Is(err, errLetter) || errors.Is(err, errCoder) || errors.Is(err, errSpill) || errors.Is(err, errSplit) || errors.Is(err, errPanic) || errors.Is(err, errStart),
 			}
+			if !failed.Fatal && ctx.Err() == nil {
+				failed.Err = j.saveCapsule(a, r, err)
+			}
+			ev = failed
 		}
 		// See askSplit: an answer on its way goes first.
 		r.splitMu.Lock()
@@ -238,13 +242,19 @@ func (j *Job) runOnWorker(ctx context.Context, a core.RunBundle, r *runningBundl
 		Output:        out,
 		TimerOutput:   r.timers.take,
 		State:         r.state,
-		CacheTokens:   r.stage.cacheTokens(r.state.shard, w, j.info.ID, r.id),
 	}
+	recorded := a.Last && j.cfg.Capsules.Dir != ""
+	// A worker must not answer from memory what is to be recorded. State has a new name
+	// behind each failure.
+	b.CacheTokens = r.stage.cacheTokens(r.state.shard, w, j.info.ID, r.id, !recorded)
 	switch {
 	case a.Truncate:
 		b.Descriptor, b.Source = r.stage.plan.Truncate.Descriptor, r.stage.plan.Truncate.Source
 	case r.stage.lifting != nil && !r.lifted:
 		b.Descriptor = r.stage.plan.Unlifted
+	}
+	if recorded {
+		r.recorded = j.record(b)
 	}
 	res, err := w.Run(ctx, b)
 	r.at.Store(nil)

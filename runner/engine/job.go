@@ -42,6 +42,8 @@ type Config struct {
 	// Letters is the file for elements that are put aside (core.DeadLetter), made when
 	// it is needed. See letters.go.
 	Letters string
+	// Capsules are where bundles that have failed for good are saved. See capsules.go.
+	Capsules Capsules
 
 	files fileSystem // of SpillDir; nil: the operating system's
 }
@@ -71,6 +73,7 @@ func (c Config) withDefaults() Config {
 	if c.Core.EpochBytes <= 0 && c.Core.Ephemeral {
 		c.Core.EpochBytes = max(1<<20, c.Memory.Limit()/4)
 	}
+	c.Capsules = c.Capsules.withDefaults()
 	if c.ProgressEvery <= 0 {
 		c.ProgressEvery = 2 * time.Second
 	}
@@ -134,6 +137,8 @@ type runningBundle struct {
 	lifted bool
 	// recut are blocks of its claim whose elements are in other blocks now.
 	recut []core.Block
+	// recorded is what the bundle was given, if that is to be kept; set before the worker runs it.
+	recorded *recorder
 	// letter is what is to be put aside; set before its last event is sent.
 	letter []byte
 	// finalized says that its finalization was asked for; the loop's.

@@ -174,6 +174,8 @@ type RunBundle struct {
 	NoTimers bool
 	// Halve asks for BundleFailed.Halves if the bundle fails.
 	Halve bool
+	// Last says that a failure of the bundle may be the last that the job bears of its input.
+	Last bool
 	// Poison, if not nil, says that the bundle's only element has failed with it too often:
 	// it is put aside, and the bundle has no other effect.
 	Poison error

@@ -127,6 +127,7 @@ func (c *Core) startBundle(s *stage, shard int, cl claim) {
 		Event: s.eventWM, Processing: c.processingOf(s), Truncate: b.truncation,
 		NoTimers: cl.half, Halve: c.lastAttempt(&cl), Poison: cl.poison,
 	}
+	run.Last = !run.Halve && cl.poison == nil && cl.failed+1 >= c.attempts(&cl) || cl.lost+1 >= c.cfg.WorkerLosses
 	if s.sides != nil {
 		b.added, run.Sides = slices.Clone(s.sides.added), slices.Clone(s.sides.watermarks)
 	}
