@@ -23,6 +23,8 @@ type bundleTimers struct {
 	event   int64
 	expired []expired
 	seen    map[string]bool
+	// firing says that timers and expiries may fire in the bundle.
+	firing bool
 
 	setMu sync.Mutex
 	set   []TimerChunk // in order of arrival
@@ -38,24 +40,45 @@ func newBundleTimers(st *stageRun, shard *shardTimers, a core.RunBundle) *bundle
 		return b
 	}
 	b.fired = shard.take(a.Event, a.Processing, maxFired)
-	x := shard.expiring
-	if x == nil || !x.due(a.Event) {
-		return b
+	b.firing = true
+	return b
+}
+
+// begin finds the keys and windows that have expired. It may read the store, and so is for
+// the bundle's own goroutine, before the worker runs.
+func (b *bundleTimers) begin() error {
+	if b == nil {
+		return nil
 	}
-	if a.Event == core.MaxTime && !b.tells() {
+	if err := b.shard.failed(); err != nil {
+		return err
+	}
+	x := b.shard.expiring
+	if !b.firing || x == nil || !x.due(b.event) {
+		return nil
+	}
+	if b.event == core.MaxTime && !b.tells() {
 		x.clear()
-		return b
+		return nil
 	}
 	// What fires may set more timers, and those come first.
 	busy := make(map[string]bool)
 	for _, t := range b.fired {
-		busy[st.owner(t)] = true
+		busy[b.stage.owner(t)] = true
 	}
-	b.expired = x.take(a.Event, maxFired-len(b.fired), func(owner string) bool { return busy[owner] })
-	if !b.tells() {
-		b.expired = x.park(b.expired)
+	all, err := x.take(b.event, maxFired-len(b.fired), func(owner string) bool { return busy[owner] })
+	if err != nil {
+		return err
 	}
-	return b
+	for i := range all {
+		if err := b.stage.findWaitedFor(b.shard, &all[i]); err != nil {
+			return err
+		}
+	}
+	if b.expired = all; !b.tells() {
+		b.expired = x.park(all)
+	}
+	return nil
 }
 
 // tells says that the DoFn wants to hear of windows that expire.
@@ -222,14 +245,22 @@ func (b *bundleTimers) settle() (*core.Timers, error) {
 		if b.shard.expiring == nil || t.domain == eventTime {
 			return false, nil
 		}
-		t.owner = owner
 		window, _ := cutPart(owner)
 		_, due, err := b.stage.expiryOf([]byte(window))
+		if !b.shard.expiring.lasts(due) {
+			t.owner = owner
+		}
 		return due <= b.event && b.event != core.MaxTime, err
 	}
 	for i, c := range changes {
 		if c.clear != "" {
+			if _, err := b.shard.find([]byte(c.clear)); err != nil {
+				return nil, err
+			}
 			continue
+		}
+		if _, err := b.shard.find([]byte(c.timer.id)); err != nil {
+			return nil, err
 		}
 		late, err := drop(&changes[i].timer)
 		if err != nil {
@@ -253,7 +284,7 @@ func (b *bundleTimers) settle() (*core.Timers, error) {
 		for i := range b.expired {
 			e := &b.expired[i]
 			x.forget(e.window, e.key)
-			delete(x.parked, e.owner)
+			x.unparked(e.owner)
 			for id := range x.waiting[e.owner] {
 				b.shard.clear(id)
 			}
@@ -277,6 +308,42 @@ func (b *bundleTimers) ended() map[string]bool {
 		}
 	}
 	return owners
+}
+
+// waitedFor is whose state waits for a timer before it goes; nobody's if it is empty.
+func (r *stageRun) waitedFor(t *timer) (owner string, err error) {
+	if r.plan.Expiry == nil || t.domain == eventTime || r.elements().WindowKind() == coders.OpaqueWindows {
+		return "", nil
+	}
+	owner = r.owner(t)
+	window, _ := cutPart(owner)
+	_, due, err := r.expiryOf([]byte(window))
+	if err != nil || r.plan.Expiry.Family == "" && due >= core.MaxTime-1 {
+		return "", err
+	}
+	return owner, nil
+}
+
+// findWaitedFor brings timers into memory that a key's state waits for.
+func (r *stageRun) findWaitedFor(s *shardTimers, e *expired) error {
+	if s.stored == nil || s.stored.total == len(s.byID) {
+		return nil
+	}
+	for f, family := range r.timerScans {
+		if family.domain != processingTime {
+			continue
+		}
+		ids, err := s.stored.ids(timerIDs(f.Family, []byte(e.key), []byte(e.window)))
+		if err != nil {
+			return err
+		}
+		for _, id := range ids {
+			if _, err := s.find(id); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // owner tells apart the keys and windows that have timers: a stage has one transform

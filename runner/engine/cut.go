@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"sync/atomic"
 
 	fnpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/fnexecution_v1"
 	"github.com/summerbeam/summerbeam/runner/engine/core"
@@ -25,6 +26,9 @@ type durability struct {
 	letters []byte
 	// sideCount numbers the blocks of each side input.
 	sideCount map[[2]int]uint64
+	// next is the epoch that what is noted now goes into, written the last that is durable.
+	next    uint64
+	written atomic.Uint64
 }
 
 // sideRecord is a block that went into a side input.
@@ -53,10 +57,10 @@ type coreRecord struct {
 }
 
 // recoveryVersion changes with whatever of these records changes its meaning.
-const recoveryVersion = 3
+const recoveryVersion = 4
 
 func newDurability() *durability {
-	return &durability{stored: make(map[uint64]bool), sideCount: make(map[[2]int]uint64)}
+	return &durability{stored: make(map[uint64]bool), sideCount: make(map[[2]int]uint64), next: 1}
 }
 
 // noteSide remembers a block for the next epoch. What it has on disk stays there until
@@ -76,10 +80,8 @@ func sidePrefix(slot int) []byte {
 
 // noteTimers takes what a committed bundle or grouping has changed in timers.
 func (d *durability) noteTimers(s *shardTimers) {
-	for _, c := range s.takeChanges() {
-		if len(c) > 0 {
-			d.changes = append(d.changes, c)
-		}
+	if c := s.commit(d.next); c != nil {
+		d.changes = append(d.changes, c)
 	}
 }
 

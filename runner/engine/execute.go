@@ -155,6 +155,9 @@ func (j *Job) runBundle(ctx context.Context, a core.RunBundle, r *runningBundle)
 				return *waits, nil
 			}
 		}
+		if err := r.timers.begin(); err != nil {
+			return nil, err
+		}
 		if r.stage.plan.Expiry != nil {
 			kept, dropped, err := r.stage.dropExpired(a.Blocks, a.Event)
 			if err != nil {

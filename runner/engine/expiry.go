@@ -2,7 +2,6 @@ package engine
 
 import (
 	"container/heap"
-	"encoding/binary"
 	"fmt"
 
 	"github.com/summerbeam/summerbeam/internal/coders"
@@ -23,23 +22,27 @@ import (
 // Elements that come for expired windows are dropped.
 //
 // expiries are one shard's. As with its timers, only its running bundle touches them,
-// or the loop between two bundles.
+// or the loop between two bundles; and those of a job that outlives its process are not
+// all in memory, see storedKeys.
 type expiries struct {
 	byWindow map[string]*expiry
 	queue    expiryHeap
 	// holds are the shard's, and added to if the DoFn wants to hear of expiries: what
-	// it puts out then must not be late.
+	// it puts out then must not be late. Nil if it doesn't.
 	holds *holdSet
-	// waiting has the timers in processing time that are set, by key and window; parked
-	// the keys and windows that have expired and wait for them.
-	waiting map[string]map[string]bool
-	parked  map[string]bool
+	// waiting has the timers in processing time that are in memory, by key and window; parked
+	// the keys and windows that have expired and wait for such. None of these is of a window
+	// that ends before parkedLow.
+	waiting   map[string]map[string]bool
+	parked    map[string]bool
+	parkedLow int64
 	// free are parked ones that have perhaps nothing to wait for any more.
 	free []string
 	mem  *memory
-	// journal has a record for each key and window that has something to lose, parked
-	// ones too; nil for a job that nobody goes on with.
-	journal *journal
+	// bytes is what the keys in memory take.
+	bytes int64
+	// stored is nil for a job that nobody goes on with. Then all is in memory.
+	stored *storedKeys
 }
 
 // keyBytes is about what a key that is waited for takes besides its bytes.
@@ -51,7 +54,9 @@ type expiry struct {
 	// max is the window's last moment, due the first at which it has expired (ms).
 	max, due int64
 	keys     map[string]bool
-	at       int // in the heap
+	// more says that the store may have keys that are not in keys.
+	more bool
+	at   int // in the heap
 }
 
 // expired is a key and window whose state goes with a bundle.
@@ -65,55 +70,82 @@ func newExpiries(holds *holdSet, mem *memory) *expiries {
 	return &expiries{
 		mem:      mem,
 		byWindow: make(map[string]*expiry), holds: holds,
-		waiting: make(map[string]map[string]bool), parked: make(map[string]bool),
+		waiting: make(map[string]map[string]bool), parked: make(map[string]bool), parkedLow: core.MaxTime,
 	}
 }
+
+// lasts says that a window is open as long as the job, and nobody wants to hear of its
+// end: what is in it goes with the job.
+func (x *expiries) lasts(due int64) bool { return x.holds == nil && due >= core.MaxTime-1 }
 
 // touch notes that a key has something to lose in a window.
 func (x *expiries) touch(r *stageRun, window, key string) error {
 	e := x.byWindow[window]
 	if e == nil {
 		limit, due, err := r.expiryOf([]byte(window))
-		if err != nil {
+		if err != nil || x.lasts(due) {
 			return err
 		}
-		e = &expiry{window: window, max: limit, due: due, keys: make(map[string]bool)}
-		x.byWindow[window] = e
-		heap.Push(&x.queue, e)
-		if x.holds != nil {
-			x.holds.add(e.max)
-		}
+		e = x.open(window, limit, due)
+		e.more = x.stored.has(e)
 	}
 	if !e.keys[key] {
-		e.keys[key] = true
-		if x.journal != nil {
-			x.journal.put(string(windowKey(nil, []byte(window), []byte(key))), []byte{})
-		}
-		x.mem.add(memState, keyBytes+int64(len(key)))
+		x.keep(e, key)
+		x.stored.put(e, key)
 	}
 	return nil
 }
 
-// forget takes a key out of a window, for good.
-func (x *expiries) forget(window, key string) {
-	if x.journal != nil {
-		x.journal.drop(string(windowKey(nil, []byte(window), []byte(key))))
+// open takes a window into memory.
+func (x *expiries) open(window string, limit, due int64) *expiry {
+	e := &expiry{window: window, max: limit, due: due, keys: make(map[string]bool)}
+	x.byWindow[window] = e
+	heap.Push(&x.queue, e)
+	if x.holds != nil {
+		x.holds.add(e.max)
 	}
-	x.remove(window, key)
+	return e
 }
 
-// remove takes a key out of a window.
-func (x *expiries) remove(window, key string) {
+// keep takes a key of a window into memory.
+func (x *expiries) keep(e *expiry, key string) {
+	e.keys[key] = true
+	x.count(key, 1)
+}
+
+func (x *expiries) count(key string, sign int64) {
+	n := sign * (keyBytes + int64(len(key)))
+	x.bytes += n
+	x.mem.add(memState, n)
+}
+
+// forget takes a key out of a window, for good.
+func (x *expiries) forget(window, key string) {
 	e := x.byWindow[window]
 	if e == nil || !e.keys[key] {
 		return
 	}
+	x.stored.drop(e, key)
+	x.remove(e, key)
+}
+
+// remove takes a key out of a window.
+func (x *expiries) remove(e *expiry, key string) {
 	delete(e.keys, key)
-	x.mem.add(memState, -keyBytes-int64(len(key)))
-	if len(e.keys) > 0 {
+	x.count(key, -1)
+	x.tidy(e)
+}
+
+// tidy takes a window without keys out of memory.
+func (x *expiries) tidy(e *expiry) {
+	if len(e.keys) > 0 || e.more {
 		return
 	}
-	delete(x.byWindow, window)
+	x.close(e)
+}
+
+func (x *expiries) close(e *expiry) {
+	delete(x.byWindow, e.window)
 	heap.Remove(&x.queue, e.at)
 	if x.holds != nil {
 		x.holds.remove(e.max)
@@ -122,24 +154,35 @@ func (x *expiries) remove(window, key string) {
 
 // next is when the next window expires.
 func (x *expiries) next() int64 {
-	if len(x.queue) == 0 {
-		return core.MaxTime
+	next := x.stored.due()
+	if len(x.queue) > 0 {
+		next = min(next, x.queue[0].due)
 	}
-	return x.queue[0].due
+	return next
 }
 
 // due says that a window has expired.
-func (x *expiries) due(now int64) bool { return len(x.queue) > 0 && x.queue[0].due <= now }
+func (x *expiries) due(now int64) bool { return x.next() <= now && x.next() != core.MaxTime }
 
 // take returns up to limit keys whose windows have expired, in order of the windows,
 // but for those that the caller says are busy. They stay until they are forgotten.
-// Without limit it returns none.
-func (x *expiries) take(now int64, limit int, busy func(owner string) bool) []expired {
+// Without limit it returns none. It may read the store, for keys: windows that are in the
+// store alone, and those behind them, come after the next call of fill.
+func (x *expiries) take(now int64, limit int, busy func(owner string) bool) ([]expired, error) {
 	var out []expired
 	var windows []*expiry
-	for n := 0; n < limit && x.due(now); {
+	defer func() {
+		for _, e := range windows {
+			heap.Push(&x.queue, e)
+			x.tidy(e)
+		}
+	}()
+	for n := 0; n < limit && len(x.queue) > 0 && x.queue[0].due <= now && !x.stored.has(x.queue[0]); {
 		e := heap.Pop(&x.queue).(*expiry)
 		windows = append(windows, e)
+		if err := x.load(e, limit); err != nil {
+			return nil, err
+		}
 		for key := range e.keys {
 			owner := string(windowKey(nil, []byte(e.window), []byte(key)))
 			if busy(owner) {
@@ -151,10 +194,7 @@ func (x *expiries) take(now int64, limit int, busy func(owner string) bool) []ex
 			}
 		}
 	}
-	for _, e := range windows {
-		heap.Push(&x.queue, e)
-	}
-	return out
+	return out, nil
 }
 
 // park sets keys aside that wait for timers in processing time: nothing is due for
@@ -165,10 +205,18 @@ func (x *expiries) park(all []expired) (rest []expired) {
 			rest = append(rest, e)
 			continue
 		}
-		x.remove(e.window, e.key)
 		x.parked[e.owner] = true
+		x.parkedLow = min(x.parkedLow, e.max)
+		x.remove(x.byWindow[e.window], e.key)
 	}
 	return rest
+}
+
+// unparked says that a key has nothing to wait for.
+func (x *expiries) unparked(owner string) {
+	if delete(x.parked, owner); len(x.parked) == 0 {
+		x.parkedLow = core.MaxTime
+	}
 }
 
 // timerSet and timerGone keep the timers that are waited for.
@@ -179,12 +227,18 @@ func (x *expiries) timerSet(owner, id string) {
 	x.waiting[owner][id] = true
 }
 
+// timerAway says that a timer is in the store alone.
+func (x *expiries) timerAway(owner, id string) {
+	if delete(x.waiting[owner], id); len(x.waiting[owner]) == 0 {
+		delete(x.waiting, owner)
+	}
+}
+
 func (x *expiries) timerGone(owner, id string) {
-	delete(x.waiting[owner], id)
+	x.timerAway(owner, id)
 	if len(x.waiting[owner]) > 0 {
 		return
 	}
-	delete(x.waiting, owner)
 	if x.parked[owner] {
 		x.free = append(x.free, owner)
 	}
@@ -196,7 +250,7 @@ func (x *expiries) unpark(r *stageRun) error {
 		if len(x.waiting[owner]) > 0 || !x.parked[owner] {
 			continue
 		}
-		delete(x.parked, owner)
+		x.unparked(owner)
 		window, key := cutPart(owner)
 		if err := x.touch(r, window, key); err != nil {
 			return err
@@ -212,11 +266,14 @@ func (x *expiries) clear() {
 		if x.holds != nil {
 			x.holds.remove(e.max)
 		}
-		for key := range e.keys {
-			x.mem.add(memState, -keyBytes-int64(len(key)))
-		}
 	}
-	x.byWindow, x.queue, x.parked, x.free = make(map[string]*expiry), nil, make(map[string]bool), nil
+	x.mem.add(memState, -x.bytes)
+	x.bytes = 0
+	x.byWindow, x.queue = make(map[string]*expiry), nil
+	x.parked, x.free, x.parkedLow = make(map[string]bool), nil, core.MaxTime
+	if x.stored != nil {
+		x.stored.next, x.stored.at = nil, nil
+	}
 }
 
 // expiryOf returns a window's last moment and when it has expired.
@@ -238,91 +295,10 @@ func (e *expired) data() []byte {
 	})
 }
 
-// dropExpired takes elements out of blocks whose windows have all expired. Such come
-// late, so a block that holds the watermark where it is or later has none.
-func (r *stageRun) dropExpired(blocks []core.Block, now int64) (kept []core.Block, dropped int64, err error) {
-	var e coders.Element
-	for _, b := range blocks {
-		data, ok := b.Payload, b.Hold < now
-		if _, group := data.(*groupChunk); group || !ok {
-			kept = append(kept, b)
-			continue
-		}
-		if _, group := data.(*hotGroup); group {
-			kept = append(kept, b)
-			continue
-		}
-		all, err := payloadBytes(b.Payload)
-		if err != nil {
-			return nil, 0, err
-		}
-		var rest []byte
-		count := int64(0)
-		for len(all) > 0 {
-			n, err := r.input.Next(all, &e)
-			if err != nil {
-				return nil, 0, fmt.Errorf("%w: %w", errCoder, err)
-			}
-			open := false
-			err = r.eachWindow(&e, func(window []byte) error {
-				_, due, err := r.expiryOf(window)
-				open = open || due > now
-				return err
-			})
-			if err != nil {
-				return nil, 0, err
-			}
-			if open {
-				rest = append(rest, all[:n]...)
-				count++
-			}
-			all = all[n:]
-		}
-		if count == b.Count {
-			kept = append(kept, b)
-			continue
-		}
-		dropped += b.Count - count
-		if count > 0 {
-			kept = append(kept, core.Block{Count: count, Bytes: int64(len(rest)), Hold: b.Hold, Payload: rest})
-		}
-	}
-	return kept, dropped, nil
-}
-
-func (r *stageRun) eachWindow(e *coders.Element, f func(window []byte) error) error {
-	windows := e.Windows
-	for range e.NumWindows {
-		n, err := r.elements().NextWindow(windows)
-		if err != nil {
-			return fmt.Errorf("%w: window: %w", errCoder, err)
-		}
-		if err := f(windows[:n]); err != nil {
-			return err
-		}
-		windows = windows[n:]
-	}
-	return nil
-}
-
-// cellOwner returns the window and key of a cell, whose key cellKey has made.
-func cellOwner(cell string) (window, key string) {
-	window, cell = cutPart(cell[4:])
-	key, _ = cutPart(cell)
-	return window, key
-}
-
-// cutPart takes off what appendPart has put in front. It is ours, and whole.
-func cutPart(s string) (part, rest string) {
-	var head [binary.MaxVarintLen64]byte
-	n, w := binary.Uvarint(head[:copy(head[:], s)])
-	return s[w : w+int(n)], s[w+int(n):]
-}
-
 type expiryHeap []*expiry
 
 func (h expiryHeap) Len() int           { return len(h) }
-func (h expiryHeap) Less(i, j int) bool { return h[i].due < h[j].due }
+func (h expiryHeap) Less(i, j int) bool { return h[i].max < h[j].max }
 func (h expiryHeap) Swap(i, j int) {
 	h[i], h[j] = h[j], h[i]
 	h[i].at, h[j].at = i, j

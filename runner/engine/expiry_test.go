@@ -257,6 +257,9 @@ func TestExpiriesInTheDriver(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+		if err := b.begin(); err != nil {
+			t.Fatal(err)
+		}
 		if err := b.expire(state); err != nil {
 			t.Fatal(err)
 		}

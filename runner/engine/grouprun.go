@@ -42,6 +42,9 @@ func (j *Job) startGrouping(ctx context.Context, a core.GroupShard) {
 	h := st.holding(ctx, a, j.store.reader)
 	go func() {
 		ev.Err = guard(func() (err error) {
+			if err = run.timers.failed(); err != nil {
+				return err
+			}
 			if ev.Blocks, err = h.run(a.Blocks); err != nil {
 				return err
 			}

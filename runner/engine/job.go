@@ -403,6 +403,10 @@ func (j *Job) settle(ev core.Event) {
 		j.noteLate(r.stage, r.id, r.stage.root(), r.late)
 		j.keep.drop(r.recut)
 		delete(j.running, ev.Bundle)
+	case core.EpochDurable:
+		if ev.Err == nil && j.durable != nil {
+			j.durable.written.Store(ev.Epoch)
+		}
 	case core.BundleFailed:
 		r := j.running[ev.Bundle]
 		j.noteMetrics(r, j.metrics.BundleFailed(r.id, r.metrics))
@@ -431,6 +435,7 @@ func (j *Job) writeEpoch(epoch uint64) {
 	var c *cut
 	if j.durable != nil {
 		c = j.cut()
+		j.durable.next = epoch + 1
 	}
 	began := time.Now()
 	go func() {

@@ -3,44 +3,49 @@ package engine
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
+	"sync/atomic"
 
 	"github.com/summerbeam/summerbeam/statebackend"
 )
 
 // journal has what a bundle or grouping changed in its shard's timers, as records for
-// the store: key to value, nil where the record goes. A nil *journal keeps nothing:
-// that is a job that nobody will go on with.
+// the store: key to value, nil where the record goes.
 //
 // Timers are changed at a bundle's end, in its goroutine, before the loop hears of it.
 // An epoch that is cut in between must not have them, since it has the bundle's input
 // still. So changes wait here until the loop commits the bundle.
 type journal struct {
-	prefix  string
-	changes changes
+	slot, shard int
+	changes     changes
 }
 
 // changes are records by key; nil is for a record that goes.
 type changes map[string][]byte
 
-func newJournal(kind byte, slot, shard int) *journal {
-	return &journal{prefix: journalPrefix(kind, slot, shard), changes: make(changes)}
+func newJournal(slot, shard int) *journal {
+	return &journal{slot: slot, shard: shard, changes: make(changes)}
 }
 
-func (j *journal) put(id string, value []byte) {
-	if j != nil {
-		j.changes[j.prefix+id] = value
-	}
-}
+// key is the prefix of the shard's records of a kind.
+func (j *journal) key(kind byte) string { return journalPrefix(kind, j.slot, j.shard) }
 
-func (j *journal) drop(id string) {
-	if j != nil {
-		j.changes[j.prefix+id] = nil
+func (j *journal) put(key string, value []byte) { j.changes[key] = value }
+func (j *journal) drop(key string)              { j.changes[key] = nil }
+
+// dropOnce is drop for a key that is put only once: if that is still here the store never
+// hears of it.
+func (j *journal) dropOnce(key string) {
+	if j.changes[key] != nil {
+		delete(j.changes, key)
+		return
 	}
+	j.drop(key)
 }
 
 // take returns what has changed since the last call.
 func (j *journal) take() changes {
-	if j == nil || len(j.changes) == 0 {
+	if len(j.changes) == 0 {
 		return nil
 	}
 	c := j.changes
@@ -58,9 +63,11 @@ const (
 	recordLetters = 'l' // one record: the length of the file of dead letters
 	recordBlock   = 'b' // block id -> payload kind and bytes
 	recordSide    = 's' // slot, number -> as a block's, behind its hold and count
-	recordTimer   = 't' // slot, shard, timer id -> timer
-	recordTrigger = 'g' // the same, of what the input side holds
-	recordExpiry  = 'x' // slot, shard, window and key -> nothing
+	recordTimer   = 't' // slot, shard, timer id -> where its next record is
+	recordDue     = 'd' // slot, shard, domain, moment -> timer
+	recordHold    = 'h' // slot, shard, moment -> timer id
+	recordExpiry  = 'x' // slot, shard, window's end, window and key -> nothing
+	recordHead    = 'q' // slot, shard -> where the shard's timers and expiries begin
 )
 
 func journalPrefix(kind byte, slot, shard int) string {
@@ -68,137 +75,107 @@ func journalPrefix(kind byte, slot, shard int) string {
 	return string(binary.BigEndian.AppendUint16(b, uint16(shard)))
 }
 
-// record is the timer without its id, which is its key, and without its transform, which
-// its slot tells.
+// timerRecords are the kinds that a shard's timers and expiries have.
+var timerRecords = []byte{recordTimer, recordDue, recordHold, recordExpiry, recordHead}
+
+// place says where the timer's record is.
+func (t *timer) place() []byte {
+	return t.moment().append([]byte{byte(t.domain)})
+}
+
+func readPlace(b []byte) (d domain, m moment, err error) {
+	if len(b) != 1+momentBytes || b[0] >= byte(domains) {
+		return 0, m, statebackend.ErrCorrupt
+	}
+	return domain(b[0]), readMoment(b[1:]), nil
+}
+
+// record is the timer without its domain and moment, which are its key, and without its
+// transform, which its slot tells.
 func (t *timer) record() []byte {
-	b := []byte{byte(t.domain)}
-	b = binary.AppendVarint(b, t.fire)
+	b := make([]byte, 0, 16+len(t.id)+len(t.family.Family)+len(t.data))
+	b = appendPart(b, t.id)
 	b = binary.AppendVarint(b, t.hold)
-	b = binary.AppendUvarint(b, t.seq)
 	b = appendPart(b, t.family.Family)
 	return append(b, t.data...)
 }
 
 // readTimerRecord is record's inverse; the value is copied.
-func readTimerRecord(id string, value []byte) (t timer, err error) {
-	bad := fmt.Errorf("timer %x: %w", id, statebackend.ErrCorrupt)
-	if len(value) == 0 || value[0] >= byte(domains) {
-		return t, bad
+func readTimerRecord(d domain, m moment, value []byte) (*timer, error) {
+	t := &timer{domain: d, fire: m.at, seq: m.seq}
+	bad := fmt.Errorf("timer at %d: %w", m.at, statebackend.ErrCorrupt)
+	id, rest, ok := readPart(value)
+	if !ok {
+		return nil, bad
 	}
-	t = timer{id: id, domain: domain(value[0])}
-	b := value[1:]
-	varint := func() int64 {
-		v, n := binary.Varint(b)
-		if n <= 0 {
-			err = bad
-			return 0
-		}
-		b = b[n:]
-		return v
-	}
-	part := func() string {
-		v, n := binary.Uvarint(b)
-		if n <= 0 || v > uint64(len(b)-n) {
-			err = bad
-			return ""
-		}
-		s := string(b[n : n+int(v)])
-		b = b[n+int(v):]
-		return s
-	}
-	t.fire, t.hold = varint(), varint()
-	seq, n := binary.Uvarint(b)
+	hold, n := binary.Varint(rest)
 	if n <= 0 {
-		return t, bad
+		return nil, bad
 	}
-	t.seq, b = seq, b[n:]
-	t.family.Family = part()
-	t.data = append([]byte(nil), b...)
-	return t, err
+	family, rest, ok := readPart(rest[n:])
+	if !ok {
+		return nil, bad
+	}
+	t.id, t.hold, t.family.Family = string(id), hold, string(family)
+	t.data = append([]byte(nil), rest...)
+	return t, nil
 }
 
-// restoreTimer puts a timer back as it was.
-func (s *shardTimers) restoreTimer(t timer) {
-	seq := s.seq
-	s.seq = t.seq - 1 // set counts it up
-	s.set(t)
-	s.seq = max(seq, t.seq)
+// readPart takes off what appendPart has put in front, if it is whole.
+func readPart(b []byte) (part, rest []byte, ok bool) {
+	v, n := binary.Uvarint(b)
+	if n <= 0 || v > uint64(len(b)-n) {
+		return nil, nil, false
+	}
+	return b[n : n+int(v)], b[n+int(v):], true
 }
 
-// restoreTimers reads a stage's timers and expiries back. The shards are new, and keep no
-// journal yet.
-func (r *stageRun) restoreTimers(st statebackend.Reader) error {
-	shards := func(kind byte, slot int, all []*shardTimers, each func(s *shardTimers, id string, value []byte) error) error {
+// storeTimers lets the stage's timers be kept in the store.
+func (r *stageRun) storeTimers(read func() (statebackend.Reader, error), durable *atomic.Uint64, mem *memory) {
+	store := func(slot int, all []*shardTimers) {
 		for i, s := range all {
-			prefix := journalPrefix(kind, slot, i)
-			var bad error
-			err := st.Scan([]byte(prefix), prefixEnd(prefix), func(k, v []byte) bool {
-				bad = each(s, string(k[len(prefix):]), v)
-				return bad == nil
-			})
-			if err == nil {
-				err = bad
-			}
-			if err != nil {
-				return fmt.Errorf("stage %s: %w", r.plan.ID, err)
+			j := newJournal(slot, i)
+			s.stored = newStoredTimers(j, read, durable, timerShare(mem, len(all)))
+			if s.expiring != nil {
+				s.expiring.stored = newStoredKeys(j, read, r, s.stored.limit)
 			}
 		}
-		return nil
 	}
-	err := shards(recordTimer, r.slots.state, r.timers, func(s *shardTimers, id string, value []byte) error {
-		t, err := readTimerRecord(id, value)
-		if err != nil {
-			return err
-		}
-		t.family.Transform = r.root()
-		if s.expiring != nil && t.domain == processingTime {
-			t.owner = r.owner(&t)
-		}
-		s.restoreTimer(t)
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	err = shards(recordExpiry, r.slots.state, r.timers, func(s *shardTimers, id string, _ []byte) error {
-		if s.expiring == nil {
-			return fmt.Errorf("a window's expiry in a stage without: %w", statebackend.ErrCorrupt)
-		}
-		window, key := cutPart(id)
-		return s.expiring.touch(r, window, key)
-	})
-	if err != nil || r.held == nil {
-		return err
-	}
-	return shards(recordTrigger, r.slots.held, r.held.timers, func(s *shardTimers, id string, value []byte) error {
-		t, err := readTimerRecord(id, value)
-		if err == nil {
-			s.restoreTimer(t)
-		}
-		return err
-	})
-}
-
-// keepJournals makes the stage's shards keep journals from now on.
-func (r *stageRun) keepJournals() {
-	for i, s := range r.timers {
-		s.journal = newJournal(recordTimer, r.slots.state, i)
-		if s.expiring != nil {
-			s.expiring.journal = newJournal(recordExpiry, r.slots.state, i)
-		}
+	store(r.slots.state, r.timers)
+	for _, s := range r.timers {
+		s.stored.complete = r.completeTimer
 	}
 	if r.held != nil {
-		for i, s := range r.held.timers {
-			s.journal = newJournal(recordTrigger, r.slots.held, i)
-		}
+		store(r.slots.held, r.held.timers)
 	}
 }
 
-// takeChanges returns what the shard's journals have.
-func (s *shardTimers) takeChanges() []changes {
-	list := []changes{s.journal.take()}
-	if s.expiring != nil {
-		list = append(list, s.expiring.journal.take())
+// timerShare is what timers of one shard may take in memory: a sixteenth of the budget
+// for a stage.
+func timerShare(mem *memory, shards int) int64 {
+	return mem.share(16*int64(shards), 4*timerPageBytes, 64<<20)
+}
+
+// completeTimer gives a timer of the user's what its record doesn't have.
+func (r *stageRun) completeTimer(t *timer) (err error) {
+	t.family.Transform = r.root()
+	if r.timerScans[t.family] == nil {
+		return fmt.Errorf("stage %s: timer of family %q, which is not declared: %w", r.plan.ID, t.family.Family, statebackend.ErrCorrupt)
 	}
-	return list
+	t.owner, err = r.waitedFor(t)
+	return err
+}
+
+// restoreTimers goes on with the timers and expiries that the store has.
+func (r *stageRun) restoreTimers(st statebackend.Reader) error {
+	all := r.timers
+	if r.held != nil {
+		all = slices.Concat(all, r.held.timers)
+	}
+	for _, s := range all {
+		if err := s.recover(st); err != nil {
+			return fmt.Errorf("stage %s: %w", r.plan.ID, err)
+		}
+	}
+	return nil
 }

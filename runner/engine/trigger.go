@@ -219,8 +219,15 @@ func (r *triggerRun) open(key, window []byte) (*openWindow, error) {
 	w := &openWindow{id: id, key: append([]byte(nil), key...), window: append([]byte(nil), window...), w: triggers.Window{Max: end}}
 	// A window that has state has a timer, see settle. To ask the store for what is not there
 	// is what it is worst at, and most windows are new when they are opened.
-	if r.id = append(r.id, 'e'); r.timers.byID[string(r.id)] != nil {
-		w.wake = r.timers.byID[string(r.id)]
+	r.id = append(r.id, 'e')
+	if w.wake, err = r.timers.find(r.id); err != nil {
+		return nil, err
+	}
+	if w.wake != nil {
+		r.id[len(r.id)-1] = 'p'
+		if _, err := r.timers.find(r.id); err != nil { // settle sets or clears it
+			return nil, err
+		}
 		data, err := r.read.value(r.cell(w, cellWindow))
 		if err != nil {
 			return nil, err

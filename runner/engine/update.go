@@ -344,7 +344,7 @@ func deleteSlot(st statebackend.Store, slot int) error {
 	for group := range KeyGroups {
 		drop(binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(nil, uint16(group)), uint16(slot)))
 	}
-	for _, kind := range []byte{recordTimer, recordTrigger, recordExpiry, recordSide} {
+	for _, kind := range append(slices.Clone(timerRecords), recordSide) {
 		drop(binary.BigEndian.AppendUint16([]byte{recoveryMark, kind}, uint16(slot)))
 	}
 	return st.Write(b, true)
@@ -357,7 +357,7 @@ func (u *Update) trim(st statebackend.Store, slots Slots) error {
 		if s.Stateful && len(s.Transforms) > 0 && s.Expiry == nil {
 			n := slots[stateOwner(u.to.UniqueName(s.Transforms[0]))]
 			prefix := binary.BigEndian.AppendUint16([]byte{recoveryMark, recordExpiry}, uint16(n))
-			if err := deleteWhere(st, prefix, func([]byte) bool { return true }); err != nil {
+			if err := deleteWhere(st, prefix, func(_, _ []byte) bool { return true }); err != nil {
 				return err
 			}
 		}
@@ -378,19 +378,36 @@ func (u *Update) trim(st statebackend.Store, slots Slots) error {
 		case graph.KeptState:
 			for group := range KeyGroups {
 				prefix := binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(nil, uint16(group)), uint16(n))
-				if err := deleteWhere(st, prefix, func(k []byte) bool { return cellID(string(k)) == m.Old.Detail }); err != nil {
+				if err := deleteWhere(st, prefix, func(k, _ []byte) bool { return cellID(string(k)) == m.Old.Detail }); err != nil {
 					return err
 				}
 			}
 		case graph.KeptTimers:
-			prefix := binary.BigEndian.AppendUint16([]byte{recoveryMark, recordTimer}, uint16(n))
-			err := deleteWhere(st, prefix, func(k []byte) bool {
-				family, _ := cutPart(string(k[len(prefix)+2:])) // behind the shard
-				return family == m.Old.Detail
-			})
-			if err != nil {
+			if err := deleteTimers(st, n, m.Old.Detail); err != nil {
 				return err
 			}
+		}
+	}
+	return nil
+}
+
+// deleteTimers deletes a family's timers.
+func deleteTimers(st statebackend.Store, slot int, family string) error {
+	for kind, id := range map[byte]func(rest, value []byte) []byte{
+		recordTimer: func(rest, _ []byte) []byte { return rest[2:] }, // behind the shard
+		recordDue: func(_, value []byte) []byte {
+			id, _, _ := readPart(value)
+			return id
+		},
+		recordHold: func(_, value []byte) []byte { return value },
+	} {
+		prefix := binary.BigEndian.AppendUint16([]byte{recoveryMark, kind}, uint16(slot))
+		err := deleteWhere(st, prefix, func(k, v []byte) bool {
+			f, _, _ := readPart(id(k[len(prefix):], v))
+			return string(f) == family
+		})
+		if err != nil {
+			return err
 		}
 	}
 	return nil
@@ -407,14 +424,14 @@ func cellID(cell string) string {
 }
 
 // deleteWhere deletes records under a prefix, in batches of bounded size.
-func deleteWhere(st statebackend.Store, prefix []byte, gone func(key []byte) bool) error {
+func deleteWhere(st statebackend.Store, prefix []byte, gone func(key, value []byte) bool) error {
 	const most = 10_000
 	b := st.NewBatch()
 	defer b.Close()
 	for from := prefix; ; {
 		full := false
-		err := st.Scan(from, prefixEnd(string(prefix)), func(k, _ []byte) bool {
-			if gone(k) {
+		err := st.Scan(from, prefixEnd(string(prefix)), func(k, v []byte) bool {
+			if gone(k, v) {
 				b.Delete(k)
 			}
 			if full = b.Len() >= most; full {

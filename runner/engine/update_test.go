@@ -34,7 +34,7 @@ func TestDeleteSlot(t *testing.T) {
 		for group := range KeyGroups {
 			b.Put(append(cellKey(nil, group, slot, []byte("w"), []byte("k"), "", "s"), recordBag), nil)
 		}
-		for _, kind := range []byte{recordTimer, recordTrigger, recordExpiry} {
+		for _, kind := range timerRecords {
 			b.Put([]byte(journalPrefix(kind, slot, 3)+"id"), nil)
 		}
 		b.Put(append(sidePrefix(slot), 1), nil)
@@ -45,8 +45,9 @@ func TestDeleteSlot(t *testing.T) {
 	if err := deleteSlot(st, 5); err != nil {
 		t.Fatal(err)
 	}
-	if a, b, c := count(4), count(5), count(6); a != KeyGroups+4 || b != 0 || c != KeyGroups+4 {
-		t.Errorf("%d, %d and %d records are left, want %d, 0 and %d", a, b, c, KeyGroups+4, KeyGroups+4)
+	want := KeyGroups + len(timerRecords) + 1
+	if a, b, c := count(4), count(5), count(6); a != want || b != 0 || c != want {
+		t.Errorf("%d, %d and %d records are left, want %d, 0 and %d", a, b, c, want, want)
 	}
 }
 
@@ -68,7 +69,7 @@ func TestDeleteWhere(t *testing.T) {
 	if err := st.Write(b, true); err != nil {
 		t.Fatal(err)
 	}
-	if err := deleteWhere(st, []byte{0, 1, 0, 2}, func(k []byte) bool { return cellID(string(k)) == "gone" }); err != nil {
+	if err := deleteWhere(st, []byte{0, 1, 0, 2}, func(k, _ []byte) bool { return cellID(string(k)) == "gone" }); err != nil {
 		t.Fatal(err)
 	}
 	left := 0

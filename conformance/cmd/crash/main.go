@@ -3,6 +3,9 @@
 //
 //	crash [--kills 50] [--seed N] [--dedup=false] [--store pebble|rocksdb] [--server bin/summerbeam] [--kafka [--brokers host:port]]
 //
+// With --large_keys it measures instead how long a job with much state takes to go on
+// (large.go).
+//
 // With --kafka the job reads a topic, counts by user and minute, and writes each count
 // once to another (kafka.go); the broker is a fake in the driver, or a real one.
 //
@@ -44,7 +47,13 @@ var (
 	topics  = flag.String("topics", "", "What the names of the topics begin with; for the driver's own use.")
 	crashAt = flag.String("crash_at", "", "Point at which the job kills itself, such as write:3; for the driver's own use.")
 	dedup   = flag.Bool("dedup", true, "Leave out records whose number has come before. If false, the run fails unless duplicates are found.")
-	keep    = flag.Bool("keep", false, "Keep the directory.")
+
+	largeKeys  = flag.Int64("large_keys", 0, "Measure how long a job with a value and a timer for so many keys takes to go on.")
+	largeValue = flag.Int("large_value", 10_000, "Bytes of each value.")
+	largeBound = flag.Duration("large_bound", 2*time.Second, "Longest that it may take.")
+	where      = flag.String("dir", "", "Where to make the directory; empty: where temporary ones are.")
+
+	keep = flag.Bool("keep", false, "Keep the directory.")
 )
 
 func main() {
@@ -58,6 +67,10 @@ func main() {
 	switch {
 	case *job != "" && *kafka:
 		err = runKafka(*brokers, *topics)
+	case *job != "" && *largeKeys > 0:
+		err = runLarge(*largeKeys, *largeValue)
+	case *largeKeys > 0:
+		err = driveLarge(*largeKeys, *largeValue, *largeBound)
 	case *job != "":
 		err = runJob(*job, *each, *rate)
 	default:
