@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/sasl"
@@ -75,9 +76,17 @@ func (c *Cluster) check() error {
 	return nil
 }
 
+const metadataAge = 250 * time.Millisecond
+
 // options are those of every client of the cluster.
 func (c *Cluster) options() ([]kgo.Opt, error) {
-	opts := []kgo.Opt{kgo.SeedBrokers(c.Brokers...), kgo.ClientID("summerbeam-kafkaio")}
+	opts := []kgo.Opt{
+		kgo.SeedBrokers(c.Brokers...), kgo.ClientID("summerbeam-kafkaio"),
+		// What a client knows of a topic is good for so long. By default that is 5 s, for which
+		// the topic of markers stays unknown that was made a moment before, and so the first
+		// transaction waits.
+		kgo.MetadataMinAge(metadataAge),
+	}
 	if c.TLS || c.CAFile != "" {
 		conf := &tls.Config{MinVersion: tls.VersionTLS12}
 		if c.CAFile != "" {
