@@ -39,6 +39,9 @@ type home struct {
 	moved bool
 	// before removes what an update has taken the place of.
 	before func() error
+	// aside is what the record is to be if the job that lives here has failed, and is to make
+	// room for another pipeline; nil if not.
+	aside *homeRecord
 }
 
 // homeRecord is the content of job.json.
@@ -91,18 +94,15 @@ func (j *jobs) openHome(info *engine.JobInfo, plan *graph.Plan, cfg *engine.Conf
 	if err != nil {
 		return nil, err
 	}
-	fresh := *h
+	fresh := h.record
 	h.record = old
 	if err := h.compare(plan, how); err != nil {
 		if old.Failed == "" || !errors.Is(err, errOtherShape) {
 			return nil, err
 		}
-		aside, err := j.setAside(h)
-		if err != nil {
-			return nil, err
-		}
-		info.Log.Warn("a job of this name has failed, and this is another pipeline: the state of the failed job is put aside", "name", info.Name, "dir", aside)
-		return &fresh, nil
+		fresh.Generation = old.Generation + 1
+		h.aside = &fresh
+		return h, nil
 	}
 	cfg.Core.Shards, cfg.Core.StateSlots, cfg.Core.StateShards = old.Shards, old.StateSlots, old.StateShards
 	return h, nil
@@ -110,20 +110,6 @@ func (j *jobs) openHome(info *engine.JobInfo, plan *graph.Plan, cfg *engine.Conf
 
 // errOtherShape is why a pipeline can't move into a home without a word.
 var errOtherShape = errors.New("another shape")
-
-// setAside takes a failed job's home out of the way of another pipeline under its name:
-// many pipelines run under the name that an SDK gives to those without, and one that has
-// failed must not stop all others. Nothing is lost: a home that is put back is as it was.
-func (j *jobs) setAside(h *home) (dir string, err error) {
-	dir = filepath.Join(j.dir, "failed", fmt.Sprintf("%s-%s", filepath.Base(h.dir), h.record.Job))
-	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
-		return "", err
-	}
-	if err := os.Rename(h.dir, dir); err != nil {
-		return "", fmt.Errorf("putting the failed job %q aside: %w", h.record.Name, err)
-	}
-	return dir, nil
-}
 
 // read reads the record. Its error is fs.ErrNotExist if nobody lives there.
 func (h *home) read() (r homeRecord, err error) {

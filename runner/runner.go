@@ -22,6 +22,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"time"
 
 	jobpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/jobmanagement_v1"
 	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
@@ -149,6 +150,9 @@ func (j *jobs) Prepare(info *engine.JobInfo, p *pipepb.Pipeline) (job.Execution,
 		if lives, err = j.openHome(info, plan, &cfg); err != nil {
 			return nil, err
 		}
+		if invented.MatchString(info.Name) {
+			info.Log.Warn("the job has no name of its own: when its program is started again it begins anew; with --job_name=NAME it goes on from where it was", "name", info.Name)
+		}
 		if how.planOnly {
 			return &updatePlan{jobs: j, info: info, home: lives, how: how, cfg: cfg.Core}, nil
 		}
@@ -178,13 +182,21 @@ func (j *jobs) Prepare(info *engine.JobInfo, p *pipepb.Pipeline) (job.Execution,
 		if errors.Is(err, statebackend.ErrLocked) && lives != nil {
 			return nil, fmt.Errorf("a job named %q runs already, from %s: give this one another --job_name, or end the other first: %w", info.Name, lives.dir, err)
 		}
+		if errors.Is(err, statebackend.ErrCorrupt) && lives != nil && lives.aside != nil {
+			info.Log.Warn("a job of this name has failed, its store can't be opened, and this is another pipeline: the failed job is put aside", "name", info.Name, "dir", lives.asideDir(), "error", err)
+			if err = lives.moveAside(); err == nil {
+				if err = os.MkdirAll(lives.dir, 0o755); err == nil {
+					st, err = openStore(lives.store())
+				}
+			}
+		}
 		if err != nil {
 			return nil, fmt.Errorf("job %s: its store: %w", info.ID, err)
 		}
 		if lives != nil {
 			// Behind the store's lock: who is refused must not write in another's home.
 			req := &jobpb.PrepareJobRequest{Pipeline: p, PipelineOptions: info.Options, JobName: info.Name}
-			if st, err = lives.takeOver(st, openStore, cfg.Core, how); err != nil {
+			if st, err = lives.takeOver(st, openStore, cfg.Core, how, info.Log); err != nil {
 				return nil, fmt.Errorf("job %s: %w", info.ID, err)
 			}
 			if err := lives.move(info.ID, req); err != nil {
@@ -282,6 +294,7 @@ func RunEmbedded(ctx context.Context, cfg Config, name string, p *pipepb.Pipelin
 		return &Result{}, err
 	}
 	defer j.close()
+	j.sweepUnnamed(time.Now())
 	j.workers = workers
 	info := &engine.JobInfo{ID: "embedded-" + strings.ToLower(rand.Text()[:12]), Name: name, Options: opts}
 	info.Log = j.cfg.Log.With("job", info.ID, "name", name)

@@ -50,6 +50,7 @@ func Open(cfg Config) (*Server, error) {
 	if c := &j.cfg.Engine.Core; c.StateSlots == 0 {
 		c.StateSlots, c.StateShards = remoteStateSlots, remoteStateSlots
 	}
+	j.sweepUnnamed(time.Now())
 	s := &Server{jobs: j, left: j.tenants(), unlock: unlock}
 	var keep []string
 	for _, t := range s.left {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -130,7 +131,7 @@ func (h *home) compare(plan *graph.Plan, how updateOptions) error {
 
 // takeOver makes the update, if there is one to make. st is the home's store, locked; the
 // job runs with the one that is returned. On an error neither is open, and the home is as it was.
-func (h *home) takeOver(st statebackend.Store, open func(dir string) (statebackend.Store, error), cfg core.Config, how updateOptions) (_ statebackend.Store, err error) {
+func (h *home) takeOver(st statebackend.Store, open func(dir string) (statebackend.Store, error), cfg core.Config, how updateOptions, log *slog.Logger) (_ statebackend.Store, err error) {
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, st.Close())
@@ -139,6 +140,15 @@ func (h *home) takeOver(st statebackend.Store, open func(dir string) (statebacke
 	// Only now nobody else can change the record.
 	if r, err := h.read(); err == nil && (r.Generation != h.record.Generation || r.Plan != h.record.Plan) {
 		return nil, fmt.Errorf("the job in %s was updated meanwhile: start this one again", h.dir)
+	}
+	if h.aside != nil {
+		aside, name := h.asideDir(), h.record.Name
+		fresh, err := h.setAside(st, open)
+		if err != nil {
+			return nil, fmt.Errorf("putting the failed job %q aside: %w", name, err)
+		}
+		log.Warn("a job of this name has failed, and this is another pipeline: the state of the failed job is put aside", "name", name, "dir", aside)
+		return fresh, nil
 	}
 	if h.update == nil {
 		return st, nil
