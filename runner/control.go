@@ -11,19 +11,21 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/summerbeam/summerbeam/runner/engine"
+	"github.com/summerbeam/summerbeam/runner/savepoints"
 )
 
 // What Beam's Job API has no call for is a service of our own on the same port. Its
 // messages are structs, so that it needs no generated code.
 //
-//	summerbeam.v1.Control/Savepoint {job: id or name, dir: path on the server} -> {}
+//	summerbeam.v1.Control/Savepoint {job: id or name, to: path on the server or URL, keep: number} ->
+//	    {id: string, files, sent_files, bytes, sent_bytes: number}
 //	summerbeam.v1.Control/Resume    {job: id or name} -> {}
 //	summerbeam.v1.Control/Paused    {} -> {id: true for each paused job}
 const controlService = "summerbeam.v1.Control"
 
 // control is implemented by Server.
 type control interface {
-	Savepoint(job, dir string) error
+	Savepoint(ctx context.Context, job, to string, keep int) (*savepoints.Saved, error)
 	Resume(ctx context.Context, job string) error
 	Paused() []string
 }
@@ -33,23 +35,25 @@ var controlDesc = grpc.ServiceDesc{
 	HandlerType: (*control)(nil),
 	Methods: []grpc.MethodDesc{{
 		MethodName: "Savepoint",
-		Handler: func(srv any, _ context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
+		Handler: func(srv any, ctx context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
 			var req structpb.Struct
 			if err := decode(&req); err != nil {
 				return nil, err
 			}
-			job, dir := req.GetFields()["job"].GetStringValue(), req.GetFields()["dir"].GetStringValue()
-			if job == "" || dir == "" {
-				return nil, status.Error(codes.InvalidArgument, "which job, and to which directory?")
+			job, to := req.GetFields()["job"].GetStringValue(), req.GetFields()["to"].GetStringValue()
+			if job == "" || to == "" {
+				return nil, status.Error(codes.InvalidArgument, "which job, and to which directory or URL?")
 			}
-			err := srv.(control).Savepoint(job, dir)
+			done, err := srv.(control).Savepoint(ctx, job, to, int(req.GetFields()["keep"].GetNumberValue()))
 			switch {
 			case errors.Is(err, engine.ErrNoSavepoint):
 				return nil, status.Error(codes.FailedPrecondition, err.Error())
 			case err != nil:
 				return nil, status.Error(codes.Unknown, err.Error())
 			}
-			return &emptypb.Empty{}, nil
+			return structpb.NewStruct(map[string]any{
+				"id": done.ID, "files": done.Files, "sent_files": done.SentFiles, "bytes": done.Bytes, "sent_bytes": done.SentBytes,
+			})
 		},
 	}, {
 		MethodName: "Resume",
@@ -107,11 +111,19 @@ func AskResume(ctx context.Context, cc grpc.ClientConnInterface, job string) err
 	return cc.Invoke(ctx, "/"+controlService+"/Resume", req, &emptypb.Empty{})
 }
 
-// AskSavepoint asks the server behind a connection for a savepoint.
-func AskSavepoint(ctx context.Context, cc grpc.ClientConnInterface, job, dir string) error {
-	req, err := structpb.NewStruct(map[string]any{"job": job, "dir": dir})
+// AskSavepoint asks the server behind a connection for a savepoint; see Server.Savepoint.
+func AskSavepoint(ctx context.Context, cc grpc.ClientConnInterface, job, to string, keep int) (*savepoints.Saved, error) {
+	req, err := structpb.NewStruct(map[string]any{"job": job, "to": to, "keep": keep})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return cc.Invoke(ctx, "/"+controlService+"/Savepoint", req, &emptypb.Empty{})
+	var resp structpb.Struct
+	if err := cc.Invoke(ctx, "/"+controlService+"/Savepoint", req, &resp); err != nil {
+		return nil, err
+	}
+	f := resp.GetFields()
+	return &savepoints.Saved{
+		ID: f["id"].GetStringValue(), Files: int(f["files"].GetNumberValue()), SentFiles: int(f["sent_files"].GetNumberValue()),
+		Bytes: int64(f["bytes"].GetNumberValue()), SentBytes: int64(f["sent_bytes"].GetNumberValue()),
+	}, nil
 }

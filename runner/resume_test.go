@@ -192,7 +192,7 @@ func TestASavepointGoesOnElsewhere(t *testing.T) {
 		time.Sleep(10 * time.Millisecond)
 	}
 	saved := filepath.Join(t.TempDir(), "savepoint")
-	if err := AskSavepoint(t.Context(), first.conn, "saved", saved); err != nil {
+	if _, err := AskSavepoint(t.Context(), first.conn, "saved", saved, 0); err != nil {
 		t.Fatal(err)
 	}
 	at := count(t, file)
@@ -204,10 +204,10 @@ func TestASavepointGoesOnElsewhere(t *testing.T) {
 	}
 	stop()
 	other := t.TempDir()
-	if name, err := Restore(saved, other); err != nil || name != "saved" {
+	if name, err := Restore(t.Context(), saved, "", "", other); err != nil || name != "saved" {
 		t.Fatalf("restored %q, %v", name, err)
 	}
-	if _, err := Restore(saved, other); err == nil || !strings.Contains(err.Error(), "already") {
+	if _, err := Restore(t.Context(), saved, "", "", other); err == nil || !strings.Contains(err.Error(), "already") {
 		t.Errorf("got %v, want to hear that the job is there", err)
 	}
 	if err := os.WriteFile(file, []byte("0"), 0o600); err != nil {
@@ -236,7 +236,7 @@ func TestASavepointGoesOnElsewhere(t *testing.T) {
 		t.Errorf("it went on from %d, want from what was durable when %d were counted", lowest, at)
 	}
 	// A batch job has nothing to save.
-	if err := AskSavepoint(t.Context(), second.conn, "nobody", filepath.Join(t.TempDir(), "x")); err == nil {
+	if _, err := AskSavepoint(t.Context(), second.conn, "nobody", filepath.Join(t.TempDir(), "x"), 0); err == nil {
 		t.Error("a savepoint of a job that is not there")
 	}
 }

@@ -22,6 +22,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"time"
 
 	jobpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/jobmanagement_v1"
@@ -199,7 +200,7 @@ func (j *jobs) Prepare(info *engine.JobInfo, p *pipepb.Pipeline) (job.Execution,
 			if st, err = lives.takeOver(st, openStore, cfg.Core, how, info.Log); err != nil {
 				return nil, fmt.Errorf("job %s: %w", info.ID, err)
 			}
-			if err := lives.move(info.ID, req); err != nil {
+			if err := errors.Join(os.RemoveAll(lives.saving()), lives.move(info.ID, req)); err != nil {
 				return nil, errors.Join(fmt.Errorf("job %s: its record: %w", info.ID, err), st.Close())
 			}
 			if was, ok := j.homes.resumed(lives); ok && was != info.ID && j.superseded != nil {
@@ -234,6 +235,8 @@ type execution struct {
 	cfg  engine.Config
 	// stop ends Run by a cause; set when Run begins.
 	stop context.CancelCauseFunc
+	// saveMu is held while a savepoint is made.
+	saveMu sync.Mutex
 }
 
 // Outlives implements job.Execution.

@@ -1,127 +1,147 @@
 package runner
 
 import (
-	"encoding/json"
+	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"time"
+
+	"github.com/summerbeam/summerbeam/runner/savepoints"
 )
 
-// A savepoint is a directory with what a job can go on from, on another machine too: its
-// home, and the artifacts that its workers need.
+// A savepoint is what a job can go on from, on another machine too: its home, and the
+// artifacts that its workers need. In a savepoint's place (see package savepoints) they are
 //
-//	savepoint.json   what it is; written last
-//	home/            job.json, submission.pb, store/
-//	artifacts/       those of the job
-type savepoint struct {
-	Version   int
-	Job, Name string
-	// Home is the name of the job's home among others.
-	Home    string
-	Created time.Time
-}
+//	home/        job.json, submission.pb, store/
+//	artifacts/   those of the job
 
-const savepointVersion = 1
-
-// Savepoint makes a savepoint of a running job, of which the id or the name is given, in
-// a directory that is not there yet or empty. The job runs on.
-func (s *Server) Savepoint(job, dir string) (err error) {
-	if dir, err = filepath.Abs(dir); err != nil {
-		return err
-	}
+// Savepoint makes a savepoint of a running job, of which the id or the name is given, in a directory
+// or under a URL. The job runs on: it meets no more than the store's own checkpoint, which is hard links;
+// files are read and sent from those. With keep above 0 the last keep savepoints of the job stay there,
+// this one among them, and others are removed. Safe for concurrent use; those of one job
+// come one after another.
+func (s *Server) Savepoint(ctx context.Context, job, to string, keep int) (*savepoints.Saved, error) {
 	for _, e := range s.jobs.live.all() {
 		if e.info.ID == job || e.info.Name == job {
-			return e.savepoint(dir, s.jobs.artifactsDir())
+			return e.savepoint(ctx, to, keep)
 		}
 	}
-	return fmt.Errorf("no job %q runs", job)
+	return nil, fmt.Errorf("no job %q runs", job)
 }
 
 func (j *jobs) artifactsDir() string { return filepath.Join(j.dir, "artifacts") }
 
-func (e *execution) savepoint(dir, artifacts string) (err error) {
+func (e *execution) savepoint(ctx context.Context, to string, keep int) (done *savepoints.Saved, err error) {
 	if e.home == nil {
-		return e.Job.Savepoint("")
+		return nil, e.Job.Savepoint("")
 	}
-	if entries, err := os.ReadDir(dir); err == nil && len(entries) > 0 {
-		return fmt.Errorf("%s is not empty: a savepoint needs a directory of its own", dir)
+	e.saveMu.Lock()
+	defer e.saveMu.Unlock()
+	place, err := savepoints.Open(ctx, to)
+	if err != nil {
+		return nil, err
 	}
-	if err := os.MkdirAll(filepath.Join(dir, "home"), 0o755); err != nil {
-		return err
+	defer func() { err = errors.Join(err, place.Close()) }()
+	// Beside the store, since hard links don't leave a file system.
+	copied := e.home.saving()
+	if err := os.RemoveAll(copied); err != nil {
+		return nil, err
 	}
+	if err := os.MkdirAll(copied, 0o755); err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(copied)) }()
 	// What the store is called is known when it is open, and then it is copied.
-	copied := filepath.Join(dir, "home", "copied")
-	if err := e.Job.Savepoint(copied); err != nil {
-		return err
+	began := time.Now()
+	checkpoint := filepath.Join(copied, "checkpoint")
+	if err := e.Job.Savepoint(checkpoint); err != nil {
+		return nil, err
 	}
-	if err := os.Rename(copied, filepath.Join(dir, "home", filepath.Base(e.home.store()))); err != nil {
-		return err
+	linked := time.Since(began)
+	if err := os.Rename(checkpoint, filepath.Join(copied, filepath.Base(e.home.store()))); err != nil {
+		return nil, err
 	}
 	for _, name := range []string{e.home.file(), e.home.submission()} {
 		data, err := os.ReadFile(name)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if err := replaceFile(filepath.Join(dir, "home", filepath.Base(name)), data); err != nil {
-			return err
+		if err := replaceFile(filepath.Join(copied, filepath.Base(name)), data); err != nil {
+			return nil, err
 		}
 	}
-	err = os.CopyFS(filepath.Join(dir, "artifacts"), os.DirFS(filepath.Join(artifacts, e.info.ID)))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	data, err := json.MarshalIndent(savepoint{
-		Version: savepointVersion, Job: e.info.ID, Name: e.info.Name, Home: filepath.Base(e.home.dir), Created: time.Now().UTC(),
-	}, "", "  ")
+	m := &savepoints.Manifest{Job: e.info.ID, Name: e.info.Name, Home: filepath.Base(e.home.dir)}
+	done, err = place.Save(ctx, m, map[string]string{"home": copied, "artifacts": filepath.Join(e.jobs.artifactsDir(), e.info.ID)})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return replaceFile(filepath.Join(dir, "savepoint.json"), append(data, '\n'))
+	e.info.Log.Info("savepoint", "to", to, "id", done.ID, "files", done.Files, "bytes", done.Bytes,
+		"sent_files", done.SentFiles, "sent_bytes", done.SentBytes, "checkpoint", linked, "took", time.Since(began))
+	if keep > 0 {
+		_, err = place.Prune(ctx, m.Home, keep)
+	}
+	return done, err
 }
+
+// saving is where a savepoint is made. Who opens the store removes what a crash has left.
+func (h *home) saving() string { return filepath.Join(h.dir, "saving") }
 
 // Restore puts a savepoint into a data directory, where no job of that name may live. A
 // server that is started on the directory then goes on with the job, or the job's program
-// does. It returns the job's name.
-func Restore(dir, dataDir string) (name string, err error) {
-	data, err := os.ReadFile(filepath.Join(dir, "savepoint.json"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("%s is no savepoint, or not a whole one: it has no savepoint.json", dir)
+// does. The savepoint is the last in the directory or under the URL, or the one with the id; the
+// job's name is needed if there are savepoints of several. All files are checked against
+// the hashes that they had. It returns the job's name.
+func Restore(ctx context.Context, from, name, id, dataDir string) (job string, err error) {
+	if _, err := os.Stat(from); errors.Is(err, os.ErrNotExist) && !IsURL(from) {
+		return "", fmt.Errorf("%s is not there", from)
 	}
+	place, err := savepoints.Open(ctx, from)
 	if err != nil {
 		return "", err
 	}
-	var sp savepoint
-	if err := json.Unmarshal(data, &sp); err != nil {
-		return "", fmt.Errorf("savepoint.json is damaged: %w", err)
+	defer func() { err = errors.Join(err, place.Close()) }()
+	m, err := place.Find(ctx, name, id)
+	if err != nil {
+		return "", err
 	}
-	if sp.Version != savepointVersion {
-		return "", fmt.Errorf("the savepoint was written in format %d, this program reads format %d", sp.Version, savepointVersion)
+	if filepath.Base(m.Home) != m.Home || filepath.Base(m.Job) != m.Job || !filepath.IsLocal(m.Home) || !filepath.IsLocal(m.Job) {
+		return "", fmt.Errorf("savepoint %s names %q and %q, which are no directories of ours", m.ID, m.Home, m.Job)
 	}
-	if !filepath.IsLocal(sp.Home) || !filepath.IsLocal(sp.Job) || filepath.Base(sp.Home) != sp.Home || filepath.Base(sp.Job) != sp.Job {
-		return "", fmt.Errorf("savepoint.json names %q and %q, which are no directories of ours", sp.Home, sp.Job)
-	}
-	home := filepath.Join(dataDir, "jobs", sp.Home)
+	home := filepath.Join(dataDir, "jobs", m.Home)
 	if _, err := os.Stat(home); err == nil {
-		return "", fmt.Errorf("a job named %q lives in %s already: remove that first, or choose another data directory", sp.Name, home)
+		return "", fmt.Errorf("a job named %q lives in %s already: remove that first, or choose another data directory", m.Name, home)
 	}
 	if err := os.MkdirAll(filepath.Join(dataDir, "jobs"), 0o755); err != nil {
 		return "", err
 	}
-	artifacts := filepath.Join(dataDir, "artifacts", sp.Job)
-	err = os.CopyFS(artifacts, os.DirFS(filepath.Join(dir, "artifacts")))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return "", err
-	}
 	// Whole or not at all: a server that starts in the middle must not see half of it.
-	temp := home + ".restoring"
+	temp := filepath.Join(dataDir, "restoring", m.Home)
 	if err := os.RemoveAll(temp); err != nil {
 		return "", err
 	}
-	if err := os.CopyFS(temp, os.DirFS(filepath.Join(dir, "home"))); err != nil {
-		return "", errors.Join(err, os.RemoveAll(temp))
+	defer func() { err = errors.Join(err, os.RemoveAll(temp)) }()
+	if err := place.Load(ctx, m, temp); err != nil {
+		return "", err
 	}
-	return sp.Name, os.Rename(temp, home)
+	artifacts := filepath.Join(dataDir, "artifacts", m.Job)
+	if _, err := os.Stat(filepath.Join(temp, "artifacts")); err == nil {
+		if err := os.MkdirAll(filepath.Dir(artifacts), 0o755); err != nil {
+			return "", err
+		}
+		if err := os.RemoveAll(artifacts); err != nil {
+			return "", err
+		}
+		if err := os.Rename(filepath.Join(temp, "artifacts"), artifacts); err != nil {
+			return "", err
+		}
+	}
+	return m.Name, os.Rename(filepath.Join(temp, "home"), home)
 }
+
+// IsURL tells a URL from a path.
+func IsURL(s string) bool { return urlScheme.MatchString(s) }
+
+var urlScheme = regexp.MustCompile(`^[a-z][a-z0-9+.-]*://`)

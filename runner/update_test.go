@@ -109,13 +109,13 @@ func TestAnUpdateTakesOver(t *testing.T) {
 	// A savepoint of it is of what it has now.
 	saved := filepath.Join(t.TempDir(), "saved")
 	for err := errors.New("not yet"); err != nil; time.Sleep(10 * time.Millisecond) {
-		err = server.server.Savepoint(updated, saved)
+		_, err = server.server.Savepoint(t.Context(), updated, saved, 0)
 		if err != nil && !strings.Contains(err.Error(), "at the moment") && !strings.Contains(err.Error(), "runs") {
 			t.Fatal(err)
 		}
 	}
 	other := t.TempDir()
-	if _, err := Restore(saved, other); err != nil {
+	if _, err := Restore(t.Context(), saved, "", "", other); err != nil {
 		t.Fatal(err)
 	}
 	restored := home{dir: filepath.Join(other, "jobs", "name-updated")}

@@ -115,21 +115,29 @@ func (c *drainCmd) Run(ctx context.Context, s streams) error {
 type savepointCmd struct {
 	client
 	Job string `arg:"" help:"Id or name of the job, as summerbeam jobs prints them."`
-	Dir string `arg:"" help:"Directory to make, on the server's machine."`
+	To  string `arg:"" help:"Directory on the server's machine, or URL of a bucket: s3://BUCKET/PATH, gs://BUCKET/PATH, azblob://CONTAINER/PATH, with the server's credentials. Files of the job's savepoints that are there already are not sent again."`
+
+	Keep int `name:"keep" help:"Keep so many savepoints of the job there, and remove older ones (default: all)."`
 }
 
 // Run asks for a savepoint and waits for it.
 func (c *savepointCmd) Run(ctx context.Context, s streams) error {
-	dir, err := filepath.Abs(c.Dir)
-	if err != nil {
-		return err
+	to := c.To
+	if !runner.IsURL(to) {
+		abs, err := filepath.Abs(to)
+		if err != nil {
+			return err
+		}
+		to = abs
 	}
 	c.Timeout = max(c.Timeout, 10*time.Minute) // a copy to another disk takes its time
 	return c.connect(ctx, func(ctx context.Context, cc grpc.ClientConnInterface) error {
-		if err := runner.AskSavepoint(ctx, cc, c.Job, dir); err != nil {
+		done, err := runner.AskSavepoint(ctx, cc, c.Job, to, c.Keep)
+		if err != nil {
 			return err
 		}
-		fmt.Fprintf(s.out, "savepoint of %s in %s\n", c.Job, dir)
+		fmt.Fprintf(s.out, "savepoint %s of %s in %s: %d files, %d bytes; sent %d files, %d bytes\n",
+			done.ID, printable(c.Job), to, done.Files, done.Bytes, done.SentFiles, done.SentBytes)
 		return nil
 	})
 }
@@ -151,13 +159,15 @@ func (c *resumeCmd) Run(ctx context.Context, s streams) error {
 }
 
 type restoreCmd struct {
-	Dir     string `arg:"" help:"Directory of the savepoint."`
-	DataDir string `name:"data-dir" required:"" help:"Data directory of the server to be, or of the program whose job it is."`
+	From    string `arg:"" help:"Directory or URL that savepoints were made in."`
+	ID      string `name:"id" help:"Which savepoint, as summerbeam savepoint has printed it (default: the last)."`
+	JobName string `name:"job_name" help:"Of which job, if there are savepoints of several."`
+	DataDir string `name:"data_dir" required:"" help:"Data directory of the server to be, or of the program whose job it is."`
 }
 
 // Run copies the savepoint. No server may run on the data directory.
-func (c *restoreCmd) Run(s streams) error {
-	name, err := runner.Restore(c.Dir, c.DataDir)
+func (c *restoreCmd) Run(ctx context.Context, s streams) error {
+	name, err := runner.Restore(ctx, c.From, c.JobName, c.ID, c.DataDir)
 	if err != nil {
 		return err
 	}

@@ -19,7 +19,7 @@ type cli struct {
 	Jobs      jobsCmd      `cmd:"" help:"List the jobs of a running server."`
 	Cancel    cancelCmd    `cmd:"" help:"Cancel a job of a running server."`
 	Drain     drainCmd     `cmd:"" help:"Let a job of a running server read no more and end with what it has."`
-	Savepoint savepointCmd `cmd:"" help:"Copy what a running job could go on from to a directory of the server's."`
+	Savepoint savepointCmd `cmd:"" help:"Copy what a running job could go on from to a directory of the server's or a bucket."`
 	Resume    resumeCmd    `cmd:"" help:"Let a paused job go on, and try again what it could not process."`
 	Restore   restoreCmd   `cmd:"" help:"Put a savepoint into a data directory, for the next server there to go on with."`
 
