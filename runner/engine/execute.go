@@ -159,14 +159,14 @@ func (j *Job) runBundle(ctx context.Context, a core.RunBundle, r *runningBundle)
 			return nil, err
 		}
 		if r.stage.plan.Expiry != nil {
-			kept, dropped, err := r.stage.dropExpired(a.Blocks, a.Event)
+			kept, gone, late, err := r.stage.dropExpired(a.Blocks, a.Event)
 			if err != nil {
 				return nil, err
 			}
-			if dropped > 0 {
-				r.late += dropped
+			if late > 0 {
+				r.late += late
 				a.Blocks = kept
-				r.elements -= dropped
+				r.elements -= gone
 			}
 			if len(a.Blocks) == 0 && r.timers.quiet() {
 				break

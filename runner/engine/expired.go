@@ -8,9 +8,10 @@ import (
 	"github.com/summerbeam/summerbeam/runner/engine/core"
 )
 
-// dropExpired takes elements out of blocks whose windows have all expired. Such come
-// late, so a block that holds the watermark where it is or later has none.
-func (r *stageRun) dropExpired(blocks []core.Block, now int64) (kept []core.Block, dropped int64, err error) {
+// dropExpired takes elements out of windows that have expired: gone says how many elements
+// are left with none, late out of how many windows elements were taken. Such come late, so
+// a block that holds the watermark where it is or later has none.
+func (r *stageRun) dropExpired(blocks []core.Block, now int64) (kept []core.Block, gone, late int64, err error) {
 	var e coders.Element
 	for _, b := range blocks {
 		data, ok := b.Payload, b.Hold < now
@@ -24,40 +25,51 @@ func (r *stageRun) dropExpired(blocks []core.Block, now int64) (kept []core.Bloc
 		}
 		all, err := payloadBytes(b.Payload)
 		if err != nil {
-			return nil, 0, err
+			return nil, 0, 0, err
 		}
-		var rest []byte
-		count := int64(0)
+		var rest, open []byte
+		count, dropped := int64(0), int64(0)
 		for len(all) > 0 {
 			n, err := r.input.Next(all, &e)
 			if err != nil {
-				return nil, 0, fmt.Errorf("%w: %w", errCoder, err)
+				return nil, 0, 0, fmt.Errorf("%w: %w", errCoder, err)
 			}
-			open := false
+			windows := 0
+			open = open[:0]
 			err = r.eachWindow(&e, func(window []byte) error {
 				_, due, err := r.expiryOf(window)
-				open = open || due > now
+				if due > now {
+					windows++
+					open = append(open, window...)
+				}
 				return err
 			})
 			if err != nil {
-				return nil, 0, err
+				return nil, 0, 0, err
 			}
-			if open {
+			switch {
+			case windows == e.NumWindows:
 				rest = append(rest, all[:n]...)
+			case windows > 0:
+				rest = coders.AppendHeader(rest, e.Timestamp, open, windows, e.Pane)
+				rest = append(append(rest, e.Key...), e.Value...)
+			}
+			if windows > 0 {
 				count++
 			}
+			dropped += int64(e.NumWindows - windows)
 			all = all[n:]
 		}
-		if count == b.Count {
+		if dropped == 0 {
 			kept = append(kept, b)
 			continue
 		}
-		dropped += b.Count - count
+		gone, late = gone+b.Count-count, late+dropped
 		if count > 0 {
 			kept = append(kept, core.Block{Count: count, Bytes: int64(len(rest)), Hold: b.Hold, Payload: rest})
 		}
 	}
-	return kept, dropped, nil
+	return kept, gone, late, nil
 }
 
 func (r *stageRun) eachWindow(e *coders.Element, f func(window []byte) error) error {

@@ -239,6 +239,16 @@ func TestStateExpires(t *testing.T) {
 	wantLog(t, log, "1 a@0 []", "2 b@0 []", "clock a@0 [1]", "3 a@100 []")
 }
 
+// TestSomeWindowsOfAnElementExpire: a late element comes in those of its windows that are open.
+func TestSomeWindowsOfAnElementExpire(t *testing.T) {
+	plan := expiryPlan(t, false,
+		graph.TestEvent{Watermark: 20}, // the first window has expired, the second has not
+		graph.TestEvent{Elements: [][]byte{kv(9, "a", "1", windowAt(0), windowAt(10)), kv(8, "a", "2", windowAt(0))}},
+	)
+	log, _ := runExpiry(t, plan, &expiryWorker{})
+	wantLog(t, log, "1 a@10 []")
+}
+
 // TestExpiriesInTheDriver looks at what a shard keeps.
 func TestExpiriesInTheDriver(t *testing.T) {
 	plan := expiryPlan(t, false)
