@@ -155,6 +155,17 @@ func TestWindowsMergedByTheSDK(t *testing.T) {
 	}
 }
 
+// TestAWindowThatMergesWithoutItsElement: an element goes along with its window also when that
+// was there before, and another element of the same run has made it merge.
+func TestAWindowThatMergesWithoutItsElement(t *testing.T) {
+	s := newSDKMergingShard(t, nil, byHundreds)
+	at := func(start int64, value string) []byte { return kv(start, "a", value, five(start)) }
+	s.expect(s.run(at(110, "1")))
+	s.expect(s.run(at(110, "2"), at(120, "3")))
+	s.wm = 200
+	s.expect(s.run(), "[100,200) a=1,2,3 #0")
+}
+
 // TestCountsMergeWithWindows: a trigger that counts has counted what merged windows have.
 func TestCountsMergeWithWindows(t *testing.T) {
 	s := newSDKMergingShard(t, &pipepb.Trigger{Trigger: &pipepb.Trigger_Repeat_{Repeat: &pipepb.Trigger_Repeat{Subtrigger: count(3)}}}, byHundreds)

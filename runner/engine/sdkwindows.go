@@ -18,7 +18,7 @@ type sdkWindows struct {
 	// active are the windows that have state, fresh those that this run has brought;
 	// both encoded.
 	active, fresh []string
-	// target is what fresh windows have become.
+	// target is what fresh windows have become, and active ones that have merged.
 	target map[string]string
 }
 
@@ -117,7 +117,11 @@ func (r *triggerRun) applyMerge(kw *sdkWindows, open []string, into map[string]s
 	}
 	// A merge that brings no element is one too: windows may touch by what is between.
 	for _, a := range open {
-		if t, ok := into[a]; ok && t != a && !slices.Contains(targets, t) {
+		t, ok := into[a]
+		if !ok || t == a {
+			continue
+		}
+		if kw.target[a] = t; !slices.Contains(targets, t) {
 			targets = append(targets, t)
 		}
 	}
@@ -170,8 +174,8 @@ func (r *triggerRun) sdkElement(e *coders.Element, window []byte) error {
 	if err != nil {
 		return err
 	}
-	target, fresh := kw.target[string(window)]
-	if !fresh {
+	target, moved := kw.target[string(window)]
+	if !moved {
 		target = string(window)
 	}
 	w, err := r.open(e.Key, []byte(target))
