@@ -75,7 +75,7 @@ CHECKS ?= 10000
 
 .PHONY: metamorphic
 metamorphic: deps ## Many random pipelines, each run in a random way and compared with a model of Beam; CHECKS=N says how many.
-	go test -tags rocksdb -timeout 60m -run TestPanes ./conformance/metamorphic -rapid.checks $(CHECKS)
+	go test -tags rocksdb -timeout 60m -run "TestPanes|TestCustomPanes" ./conformance/metamorphic -rapid.checks $(CHECKS)
 
 .PHONY: crash
 crash: build bin/crash ## A streaming job killed with kill -9 fifty times, at random and at named points, on each store: its output stays right.

@@ -16,18 +16,13 @@ func (m *model) place(key string, w window) *cell {
 	if m.in > m.expiry(w) {
 		return nil // late by its own window, whatever it would merge into
 	}
-	union := w
-	var parts []*cell
-	for again := true; again; {
-		again = false
-		for _, o := range m.cells {
-			if o.key != key || o.gone || o.firing.done || slices.Contains(parts, o) || o.window.start >= union.end || union.start >= o.window.end {
-				continue
-			}
-			parts, again = append(parts, o), true
-			union = window{min(union.start, o.window.start), max(union.end, o.window.end)}
+	var open []*cell
+	for _, o := range m.cells {
+		if o.key == key && !o.gone && !o.firing.done {
+			open = append(open, o)
 		}
 	}
+	union, parts := m.windows.merge(w, open)
 	if len(parts) == 0 || len(parts) == 1 && parts[0].window == union {
 		return m.open(key, union)
 	}
@@ -57,6 +52,35 @@ func (m *model) place(key string, w window) *cell {
 	into.firing, _ = m.trigger.merged(firings, m.moment(into))
 	m.cells = append(m.cells, into)
 	return into
+}
+
+// merge says what an element's window becomes, and which open ones become part of it.
+func (f windowing) merge(w window, open []*cell) (union window, parts []*cell) {
+	if f.kind == "blocks" {
+		block := w.start / blockSize * blockSize
+		for _, o := range open {
+			if o.window.start/blockSize*blockSize == block {
+				parts = append(parts, o)
+			}
+		}
+		if len(parts) == 0 || len(parts) == 1 && parts[0].window == w {
+			return w, parts
+		}
+		return window{block, block + blockSize}, parts
+	}
+	// Those that overlap, with it or with what overlaps with it.
+	union = w
+	for again := true; again; {
+		again = false
+		for _, o := range open {
+			if slices.Contains(parts, o) || o.window.start >= union.end || union.start >= o.window.end {
+				continue
+			}
+			parts, again = append(parts, o), true
+			union = window{min(union.start, o.window.start), max(union.end, o.window.end)}
+		}
+	}
+	return union, parts
 }
 
 // merged is a trigger for windows that merge, made of what it was in each of them. What was

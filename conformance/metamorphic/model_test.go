@@ -10,6 +10,7 @@ import (
 
 // pane is one that a grouping has sent on.
 type pane struct {
+	grouping    int
 	key         string
 	window      window
 	timestamp   int64
@@ -29,19 +30,25 @@ func (p pane) String() string {
 	if p.last {
 		flags += " last"
 	}
-	return fmt.Sprintf("%s %v #%d,%d %s%s at %d: %v", p.key, p.window, p.index, p.settled, p.timing, flags, p.timestamp, p.values)
+	return fmt.Sprintf("grouping %d: %s %v #%d,%d %s%s at %d: %v", p.grouping, p.key, p.window, p.index, p.settled, p.timing, flags, p.timestamp, p.values)
 }
 
 // model groups as Beam's model has it, one element and one window after the other. The
 // rules of panes and holds are those of the Java SDK's runner library (ReduceFnRunner,
 // PaneInfoTracker, WatermarkHold), since the model's documents have none.
 type model struct {
-	*program
+	*grouping
+	windows  windowing
+	lateness int64
+	// number is its place among the groupings of its program.
+	number int
 	// in and out are the grouping's watermarks, processing its clock.
 	in, out, processing int64
 	cells               []*cell
 	panes               []pane
-	late                int
+	// told is how many of the panes sent has returned.
+	told int
+	late int
 }
 
 // cell is a key and window.
@@ -66,25 +73,6 @@ const (
 	endOfTime       = int64(1) << 62
 )
 
-// run plays a program to its end.
-func (p *program) run(start int64) *model {
-	m := &model{program: p, in: beginning, out: beginning, processing: start}
-	for _, e := range p.events {
-		switch {
-		case e.elements != nil:
-			for _, x := range e.elements {
-				m.element(x)
-			}
-		case e.processing > 0:
-			m.pass(e.processing)
-		default:
-			m.advance(max(m.in, e.watermark))
-		}
-	}
-	m.advance(endOfTime)
-	return m
-}
-
 // expiry is the last moment at which a window takes elements.
 func (m *model) expiry(w window) int64 {
 	return min(w.max()+m.lateness, mtime.EndOfGlobalWindowTime.Milliseconds())
@@ -94,19 +82,46 @@ func (m *model) moment(c *cell) moment {
 	return moment{processing: m.processing, ended: m.in > c.window.max()}
 }
 
-func (m *model) element(e element) {
-	for _, w := range m.windows.assign(e.at) {
-		c := m.place(keyOf(e.value), w)
-		if c == nil || c.firing.done {
-			m.late++ // the window has expired, or its trigger will not fire any more
-			continue
-		}
-		c.buffer, c.fresh = append(c.buffer, e.value), true
-		m.hold(c, e.at)
-		c.firing.element(m.moment(c))
-		m.ask(c)
+func (m *model) take(it item) {
+	c := m.place(it.key, it.window)
+	if c == nil || c.firing.done {
+		m.late++ // the window has expired, or its trigger will not fire any more
+		return
 	}
+	c.buffer, c.fresh = append(c.buffer, it.value), true
+	m.hold(c, it.at)
+	c.firing.element(m.moment(c))
+	m.ask(c)
 	m.settle()
+}
+
+// sent returns an item for each pane: the sum of its values.
+func (m *model) sent() (items []item) {
+	for _, p := range m.panes[m.told:] {
+		it := item{key: p.key, window: p.window, at: p.timestamp}
+		for _, v := range p.values {
+			it.value += v
+		}
+		items = append(items, it)
+	}
+	m.told = len(m.panes)
+	return items
+}
+
+func (m *model) watermark() int64 { return m.out }
+
+func (m *model) next() int64 {
+	next := never
+	for _, c := range m.cells {
+		if !c.gone && !c.firing.done {
+			c.firing.deadlines(func(at int64) {
+				if at > m.processing {
+					next = min(next, at)
+				}
+			})
+		}
+	}
+	return next
 }
 
 // open returns the cell of a key and window, or nil if the window has expired.
@@ -154,7 +169,7 @@ func (m *model) ask(c *cell) {
 // send closes the pane, and sends it on if it isn't an empty one that nobody wants.
 func (m *model) send(c *cell, last bool, out int64) {
 	p := pane{
-		key: c.key, window: c.window, timestamp: c.window.max(),
+		grouping: m.number, key: c.key, window: c.window, timestamp: c.window.max(),
 		first: c.panes == 0, last: last, index: c.panes, settled: c.settled,
 		values: slices.Sorted(slices.Values(c.buffer)),
 	}
@@ -204,7 +219,7 @@ func (m *model) pass(by int64) {
 
 // advance moves the watermark on.
 func (m *model) advance(to int64) {
-	m.in = to
+	m.in = max(m.in, to)
 	for _, c := range m.cells {
 		if c.gone || m.in <= c.window.max() {
 			continue

@@ -20,8 +20,9 @@ import (
 
 func init() {
 	register.DoFn1x2[int64, string, int64](&keyed{})
-	register.DoFn5x0[beam.PaneInfo, beam.Window, beam.EventTime, string, func(*int64) bool](&observe{})
+	register.DoFn6x0[beam.PaneInfo, beam.Window, beam.EventTime, string, func(*int64) bool, func(string, int64)](&observe{})
 	register.Iter1[int64]()
+	register.Emitter2[string, int64]()
 }
 
 // keyed gives elements their keys. It takes its time if that gives splits a chance.
@@ -32,56 +33,86 @@ func (f *keyed) ProcessElement(value int64) (string, int64) {
 	return keyOf(value), value
 }
 
-// observe notes the panes it gets under the id of its run. Workers are in this process, so
-// it need not send them anywhere.
-type observe struct{ Run int64 }
+// observe notes the panes it gets under the id of its run, and puts out the sum of each.
+// Workers are in this process, so it need not send anywhere what it has noted.
+type observe struct {
+	Run      int64
+	Grouping int
+}
 
-func (f *observe) ProcessElement(info beam.PaneInfo, w beam.Window, at beam.EventTime, key string, values func(*int64) bool) {
+func (f *observe) ProcessElement(info beam.PaneInfo, w beam.Window, at beam.EventTime, key string, values func(*int64) bool, emit func(string, int64)) {
 	p := pane{
-		key: key, timestamp: at.Milliseconds(), timing: info.Timing.String(),
+		grouping: f.Grouping, key: key, window: windowOf(w), timestamp: at.Milliseconds(), timing: info.Timing.String(),
 		first: info.IsFirst, last: info.IsLast, index: info.Index, settled: info.NonSpeculativeIndex,
 	}
 	if info.Timing == typex.PaneOnTime {
 		p.timing = "on-time"
 	}
-	if iw, ok := w.(beamwindow.IntervalWindow); ok {
-		p.window = window{iw.Start.Milliseconds(), iw.End.Milliseconds()}
-	}
+	sum := int64(0)
 	for v := int64(0); values(&v); {
 		p.values = append(p.values, v)
+		sum += v
 	}
 	slices.Sort(p.values)
-	seen.add(f.Run, p)
+	runs.of(f.Run).pane(p)
+	emit(key, sum)
 }
 
-// observed are the panes of all runs.
-type observed struct {
+func windowOf(w beam.Window) window {
+	if iw, ok := w.(beamwindow.IntervalWindow); ok {
+		return window{iw.Start.Milliseconds(), iw.End.Milliseconds()}
+	}
+	return global
+}
+
+// seen is what the DoFns of a run have seen.
+type seen struct {
 	mu    sync.Mutex
-	panes map[int64][]pane
-	last  int64
+	panes []pane
+	notes []note
 }
 
-var seen = &observed{panes: map[int64][]pane{}}
-
-func (o *observed) add(run int64, p pane) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.panes[run] = append(o.panes[run], p)
+func (s *seen) pane(p pane) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.panes = append(s.panes, p)
 }
 
-// begin returns the id of a new run, take its panes.
-func (o *observed) begin() int64 {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.last++
-	return o.last
+func (s *seen) note(n note) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.notes = append(s.notes, n)
 }
 
-func (o *observed) take(run int64) []pane {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	defer delete(o.panes, run)
-	return o.panes[run]
+// registry has what runs see: DoFns know their run by its number only.
+type registry struct {
+	mu   sync.Mutex
+	all  map[int64]*seen
+	last int64
+}
+
+var runs = &registry{all: map[int64]*seen{}}
+
+// begin returns the number of a new run, end what was seen in it.
+func (r *registry) begin() int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.last++
+	r.all[r.last] = &seen{}
+	return r.last
+}
+
+func (r *registry) of(run int64) *seen {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.all[run]
+}
+
+func (r *registry) end(run int64) *seen {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	defer delete(r.all, run)
+	return r.all[run]
 }
 
 // fn is the WindowFn as the Go SDK has it.
@@ -111,7 +142,12 @@ func (p *program) pipeline(env *pipepb.Environment, run int64, pause time.Durati
 	bp, s := beam.NewPipelineWithRoot()
 	in := beam.ParDo(s, &keyed{Pause: pause}, teststream.Create(s, con))
 	in = beam.WindowInto(s, p.windows.fn(), in, beam.AllowedLateness(marked))
-	beam.ParDo0(s, &observe{Run: run}, beam.GroupByKey(s, in))
+	if p.stateful != nil {
+		in = beam.ParDo(s, newRemember(run, p.stateful), in)
+	}
+	for i := range p.groupings {
+		in = beam.ParDo(s, &observe{Run: run, Grouping: i}, beam.GroupByKey(s, in))
+	}
 	edges, _, err := bp.Build()
 	if err != nil {
 		return nil, err
@@ -135,19 +171,51 @@ func (p *program) pipeline(env *pipepb.Environment, run int64, pause time.Durati
 			return nil, err
 		}
 	}
-	found := false
-	for _, ws := range pb.GetComponents().GetWindowingStrategies() {
-		if ws.GetAllowedLateness() != marked.Milliseconds() {
-			continue
+	return pb, p.strategies(pb.GetComponents())
+}
+
+// strategies writes the groupings' strategies into a pipeline: that of the first also into
+// what is before it, that of the second into what is between them.
+func (p *program) strategies(c *pipepb.Components) error {
+	own := func(g *grouping, like *pipepb.WindowingStrategy) *pipepb.WindowingStrategy {
+		ws := proto.CloneOf(like)
+		ws.Trigger, ws.AccumulationMode, ws.OutputTime = g.trigger.proto(), g.mode, g.output
+		ws.ClosingBehavior, ws.OnTimeBehavior, ws.AllowedLateness = g.closing, g.onTime, p.lateness
+		return ws
+	}
+	first := ""
+	for id, ws := range c.GetWindowingStrategies() {
+		if ws.GetAllowedLateness() == marked.Milliseconds() {
+			first = id
 		}
-		found = true
-		ws.Trigger, ws.AccumulationMode, ws.OutputTime = p.trigger.proto(), p.mode, p.output
-		ws.ClosingBehavior, ws.OnTimeBehavior, ws.AllowedLateness = p.closing, p.onTime, p.lateness
 	}
-	if !found {
-		return nil, fmt.Errorf("the windowing strategy is not in the pipeline")
+	if first == "" {
+		return fmt.Errorf("the windowing strategy is not in the pipeline")
 	}
-	return pb, nil
+	like := c.WindowingStrategies[first]
+	c.WindowingStrategies[first] = own(p.groupings[0], like)
+	if len(p.groupings) == 1 {
+		return nil
+	}
+	c.WindowingStrategies["second"] = own(p.groupings[1], like)
+	// What is behind the first grouping: its output, and all that is made of that.
+	behind := make(map[string]bool)
+	for again := true; again; {
+		again = false
+		for _, t := range c.GetTransforms() {
+			grouped := t.GetSpec().GetUrn() == "beam:transform:group_by_key:v1"
+			for _, in := range t.GetInputs() {
+				grouped = grouped || behind[in]
+			}
+			for _, out := range t.GetOutputs() {
+				if grouped && !behind[out] {
+					behind[out], again = true, true
+					c.Pcollections[out].WindowingStrategyId = "second"
+				}
+			}
+		}
+	}
+	return nil
 }
 
 func (p *program) script() ([]*pipepb.TestStreamPayload_Event, error) {

@@ -9,16 +9,27 @@ import (
 	"pgregory.net/rapid"
 )
 
-// program is a drawn pipeline and its input: a TestStream, a WindowInto, a GroupByKey.
+// program is a drawn pipeline and its input: a TestStream, a WindowInto, perhaps a stateful
+// DoFn, one or two groupings.
 type program struct {
-	windows  windowing
-	trigger  *trigger
-	mode     pipepb.AccumulationMode_Enum
-	output   pipepb.OutputTime_Enum
-	closing  pipepb.ClosingBehavior_Enum
-	onTime   pipepb.OnTimeBehavior_Enum
-	lateness int64
-	events   []event
+	windows   windowing
+	lateness  int64
+	stateful  *stateful // nil: none
+	groupings []*grouping
+	events    []event
+}
+
+// grouping is a GroupByKey with the rest of its windowing strategy.
+type grouping struct {
+	trigger *trigger
+	mode    pipepb.AccumulationMode_Enum
+	output  pipepb.OutputTime_Enum
+	closing pipepb.ClosingBehavior_Enum
+	onTime  pipepb.OnTimeBehavior_Enum
+}
+
+func (g *grouping) String() string {
+	return fmt.Sprintf("grouping %v, %v, %v, %v, %v", g.trigger, g.mode, g.output, g.closing, g.onTime)
 }
 
 // event is one of a TestStream: elements, or else a watermark, or else a move of the
@@ -39,7 +50,8 @@ const keys = 3
 
 func keyOf(value int64) string { return string(rune('a' + value%keys)) }
 
-// windowing is a WindowFn: fixed, sliding, sessions or global.
+// windowing is a WindowFn: fixed, sliding, sessions or global; or one that the Go SDK doesn't
+// have, see custom_test.go.
 type windowing struct {
 	kind string
 	size int64
@@ -73,8 +85,10 @@ func (f windowing) assign(at int64) []window {
 	switch f.kind {
 	case "fixed":
 		return []window{{at / f.size * f.size, at/f.size*f.size + f.size}}
-	case "sessions":
+	case "sessions", "overlap":
 		return []window{{at, at + f.size}}
+	case "blocks":
+		return []window{{at, min(at+3, at/blockSize*blockSize+blockSize)}}
 	case "sliding":
 		var ws []window
 		for start := at / f.period * f.period; start > at-f.size; start -= f.period {
@@ -85,52 +99,101 @@ func (f windowing) assign(at int64) []window {
 	return []window{global}
 }
 
-func (f windowing) merging() bool { return f.kind == "sessions" }
+func (f windowing) merging() bool {
+	return f.kind == "sessions" || f.kind == "overlap" || f.kind == "blocks"
+}
 
-func drawWindowing(t *rapid.T) windowing {
-	f := windowing{kind: rapid.SampledFrom([]string{"fixed", "sliding", "sessions", "global"}).Draw(t, "windows")}
+// blockSize is how long the windows of "blocks" get: all that begin in a block of time become
+// one with the block's bounds, once there are two.
+const blockSize = 10
+
+func drawWindowing(t *rapid.T, kinds ...string) windowing {
+	f := windowing{kind: rapid.SampledFrom(kinds).Draw(t, "windows")}
 	switch f.kind {
 	case "fixed":
 		f.size = rapid.SampledFrom([]int64{5, 10}).Draw(t, "size")
 	case "sliding":
 		f.period = rapid.SampledFrom([]int64{4, 5}).Draw(t, "period")
 		f.size = f.period * rapid.Int64Range(1, 3).Draw(t, "periods")
-	case "sessions":
+	case "sessions", "overlap":
 		f.size = rapid.SampledFrom([]int64{3, 7}).Draw(t, "gap")
 	}
 	return f
 }
 
-func drawProgram(t *rapid.T) *program {
+func drawProgram(t *rapid.T, windows ...string) *program {
 	p := &program{
-		windows:  drawWindowing(t),
-		trigger:  drawTrigger(t, 3),
-		mode:     pipepb.AccumulationMode_Enum(rapid.Int32Range(1, 2).Draw(t, "mode")),
-		output:   pipepb.OutputTime_Enum(rapid.Int32Range(1, 3).Draw(t, "output")),
-		closing:  pipepb.ClosingBehavior_Enum(rapid.Int32Range(1, 2).Draw(t, "closing")),
-		onTime:   pipepb.OnTimeBehavior_Enum(rapid.Int32Range(1, 2).Draw(t, "on time")),
-		lateness: rapid.SampledFrom([]int64{0, 4, 20}).Draw(t, "lateness"),
+		windows:   drawWindowing(t, windows...),
+		lateness:  rapid.SampledFrom([]int64{0, 4, 20}).Draw(t, "lateness"),
+		groupings: []*grouping{drawGrouping(t)},
+	}
+	if rapid.Bool().Draw(t, "chained") {
+		// As SDKs write it: a grouping behind another goes on with the continuation of its
+		// trigger. Beam's model asks for that only, and any other will do.
+		next := *p.groupings[0]
+		if next.trigger = next.trigger.continuation(); rapid.IntRange(0, 3).Draw(t, "anew") == 0 {
+			next = *drawGrouping(t)
+		}
+		p.groupings = append(p.groupings, &next)
+	}
+	if !p.windows.merging() && rapid.Bool().Draw(t, "stateful") {
+		p.stateful = drawStateful(t, p.windows)
+	}
+	if len(p.groupings) > 1 {
+		p.settleChain()
 	}
 	p.events = drawEvents(t, p)
 	return p
 }
 
+// settleChain takes out of a chain of groupings what the model leaves open: how far the
+// watermark has got when something comes to the second grouping that was not held, because
+// it was late for the first, or came of one window while another, of another key, still
+// holds the watermark.
+func (p *program) settleChain() {
+	first, second := p.groupings[0], p.groupings[1]
+	switch {
+	case p.windows.merging():
+		// Which windows are still there to merge with is open too. So the first grouping
+		// sends on each window once, and none that overlaps with one sent before.
+		first.trigger, first.output, p.lateness = &trigger{kind: "default"}, pipepb.OutputTime_END_OF_WINDOW, 0
+	case p.stateful != nil || first.trigger.kind != "default" && first.trigger.kind != "end of window":
+		p.lateness = 0
+	case p.lateness > 0: // nothing holds the watermark behind the end of a window
+		first.output, second.output = pipepb.OutputTime_END_OF_WINDOW, pipepb.OutputTime_END_OF_WINDOW
+	}
+}
+
+func drawGrouping(t *rapid.T) *grouping {
+	return &grouping{
+		trigger: drawTrigger(t, 3),
+		mode:    pipepb.AccumulationMode_Enum(rapid.Int32Range(1, 2).Draw(t, "mode")),
+		output:  pipepb.OutputTime_Enum(rapid.Int32Range(1, 3).Draw(t, "output")),
+		closing: pipepb.ClosingBehavior_Enum(rapid.Int32Range(1, 2).Draw(t, "closing")),
+		onTime:  pipepb.OnTimeBehavior_Enum(rapid.Int32Range(1, 2).Draw(t, "on time")),
+	}
+}
+
 // drawEvents draws a script that has one right outcome. What the model leaves open is in
 // how many steps elements come to a grouping that arrive together, and in which order. So
-// together come only elements that fire nothing by themselves; others come one by one,
-// and between two events of a TestStream everything comes to rest.
+// together come only elements that fire nothing by themselves and go to no stateful DoFn;
+// others come one by one, and between two events of a TestStream everything comes to rest.
 func drawEvents(t *rapid.T, p *program) []event {
 	var events []event
 	values, watermark := int64(0), int64(0)
 	draw := func(from int64) element {
 		values++
-		return element{at: rapid.Int64Range(from, 40).Draw(t, "at"), value: values*keys + rapid.Int64Range(0, keys-1).Draw(t, "key")}
+		at, op := rapid.Int64Range(from, 40).Draw(t, "at"), rapid.Int64Range(0, ops-1).Draw(t, "op")
+		if at < watermark {
+			op = 0 // that sets no timers, for they would be late
+		}
+		return element{at: at, value: (values*ops+op)*keys + rapid.Int64Range(0, keys-1).Draw(t, "key")}
 	}
 	for range rapid.IntRange(1, 12).Draw(t, "events") {
 		switch k := rapid.IntRange(0, 9).Draw(t, "event"); {
 		case k < 4:
 			events = append(events, event{elements: []element{draw(0)}})
-		case k < 6 && !p.trigger.eager() && watermark <= 40:
+		case k < 6 && p.stateful == nil && !p.groupings[0].trigger.eager() && watermark <= 40:
 			var es []element
 			for range rapid.IntRange(1, 6).Draw(t, "together") {
 				es = append(es, draw(watermark))
@@ -148,7 +211,13 @@ func drawEvents(t *rapid.T, p *program) []event {
 
 func (p *program) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%+v, %v, %v, %v, %v, %v, lateness %d", p.windows, p.trigger, p.mode, p.output, p.closing, p.onTime, p.lateness)
+	fmt.Fprintf(&b, "%+v, lateness %d", p.windows, p.lateness)
+	if p.stateful != nil {
+		fmt.Fprintf(&b, "\n  stateful %+v", *p.stateful)
+	}
+	for _, g := range p.groupings {
+		fmt.Fprintf(&b, "\n  %v", g)
+	}
 	for _, e := range p.events {
 		fmt.Fprintf(&b, "\n  %v", e)
 	}

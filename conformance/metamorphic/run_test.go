@@ -20,6 +20,8 @@ import (
 
 // way is how a pipeline is run: what must not make a difference.
 type way struct {
+	// served: by a server, with workers over gRPC; else in this process.
+	served         bool
 	store          string
 	durable        bool
 	shards, slots  int
@@ -33,6 +35,7 @@ const start = 1000
 
 func drawWay(t *rapid.T) way {
 	return way{
+		served:         rapid.IntRange(0, 7).Draw(t, "served") == 0,
 		store:          rapid.SampledFrom([]string{stores.Pebble, stores.Default()}).Draw(t, "store"),
 		durable:        rapid.IntRange(0, 3).Draw(t, "durable") == 0,
 		shards:         rapid.IntRange(1, 5).Draw(t, "shards"),
@@ -42,16 +45,18 @@ func drawWay(t *rapid.T) way {
 	}
 }
 
-// run runs the program in this process and returns its panes.
-func (w way) run(p *program) (_ []pane, err error) {
+// run runs the program and returns what was seen.
+func (w way) run(s *site, p *program) (_ *seen, err error) {
 	ctx, stop := context.WithTimeout(context.Background(), time.Minute)
 	defer stop()
-	env, err := graphx.CreateEnvironment(ctx, inproc.EnvironmentURN, func(context.Context) string { return "" })
-	if err != nil {
-		return nil, err
+	env := s.workers
+	if !w.served {
+		if env, err = graphx.CreateEnvironment(ctx, inproc.EnvironmentURN, func(context.Context) string { return "" }); err != nil {
+			return nil, err
+		}
+		env.Payload, env.Dependencies = nil, nil
 	}
-	env.Payload, env.Dependencies = nil, nil
-	id := seen.begin()
+	id := runs.begin()
 	pause := time.Duration(0)
 	if w.split {
 		pause = 2 * time.Millisecond
@@ -60,10 +65,13 @@ func (w way) run(p *program) (_ []pane, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := w.embedded(ctx, fmt.Sprintf("metamorphic-%d", id), pb); err != nil {
-		return nil, err
+	name := fmt.Sprintf("metamorphic-%d", id)
+	if w.served {
+		err = w.submit(ctx, s, name, pb)
+	} else {
+		err = w.embedded(ctx, name, pb)
 	}
-	return seen.take(id), nil
+	return runs.end(id), err
 }
 
 func (w way) embedded(ctx context.Context, name string, pb *pipepb.Pipeline) error {

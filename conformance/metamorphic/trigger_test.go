@@ -51,6 +51,30 @@ func (t *trigger) eager() bool {
 	return t.kind == "always" || t.kind == "count" || slices.ContainsFunc(t.subs, (*trigger).eager)
 }
 
+// continuation is the trigger of a grouping behind one with this trigger: what fires at a
+// time of the window still does, what was counted or waited for is not again.
+func (t *trigger) continuation() *trigger {
+	if t == nil {
+		return nil
+	}
+	c := &trigger{kind: t.kind}
+	for _, s := range t.subs {
+		c.subs = append(c.subs, s.continuation())
+	}
+	switch t.kind {
+	case "count":
+		c.count = 1
+	case "processing time":
+		c.kind = "synchronized"
+	case "each": // what the next one fires may overtake what the one before has fired
+		c.kind = "any"
+		return &trigger{kind: "repeat", subs: []*trigger{c}}
+	case "or finally": // the pane that ends it need not be the last to come
+		return &trigger{kind: "repeat", subs: []*trigger{c}}
+	}
+	return c
+}
+
 func drawTrigger(t *rapid.T, depth int) *trigger {
 	kinds := []string{"default", "always", "never", "count", "processing time", "synchronized", "end of window"}
 	if depth > 0 {
