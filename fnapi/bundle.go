@@ -28,6 +28,9 @@ type run struct {
 	cancel context.CancelCauseFunc
 	// answered is closed with the worker's answer, done when the outcome is known.
 	answered, done chan struct{}
+	// begun is set just before the request that starts the bundle goes out: what is sent
+	// from then on comes behind it.
+	begun atomic.Bool
 	// fed is set just before the message that ends the input goes out: the answer
 	// to it may be here before the feeder runs again.
 	fed atomic.Bool

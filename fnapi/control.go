@@ -31,6 +31,11 @@ func (sv *services) Control(stream fnpb.BeamFnControl_ControlServer) error {
 	for {
 		select {
 		case req := <-w.requests:
+			if req.GetProcessBundle() != nil {
+				if r := w.run(req.GetInstructionId()); r != nil {
+					r.begun.Store(true)
+				}
+			}
 			if err := stream.Send(req); err != nil {
 				w.broke("control", err)
 				<-w.gone

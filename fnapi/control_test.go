@@ -173,6 +173,38 @@ func TestSplit(t *testing.T) {
 	}
 }
 
+// TestAskedBeforeItBegins: a bundle whose input travels in its request begins when all of that
+// was read. The Go harness answers a split of a bundle that it doesn't know with an error, which
+// would fail the bundle.
+func TestAskedBeforeItBegins(t *testing.T) {
+	w, f := startFake(t, fnapi.Options{}, "beam:protocol:control_request_elements_embedding:v1")
+	b, _ := bundle("b1", plain())
+	reading, read := make(chan bool), make(chan bool)
+	b.Input = func(yield func([]byte, error) bool) {
+		close(reading)
+		<-read
+		yield([]byte("all"), nil)
+	}
+	ran := start(t.Context(), w, b)
+	<-reading
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if resp, err := w.Split(ctx, "b1", 0.5, 10); resp != nil || err != nil {
+		t.Errorf("split: %v, %v", resp, err)
+	}
+	if infos, err := w.Progress(ctx, "b1"); infos != nil || err != nil {
+		t.Errorf("progress: %v, %v", infos, err)
+	}
+	close(read)
+	if req := f.next(); req.GetProcessBundle() == nil {
+		t.Errorf("the worker hears %v first", req)
+	}
+	f.answer("b1", &fnpb.ProcessBundleResponse{})
+	if o := wait(t, ran); o.err != nil {
+		t.Fatal(o.err)
+	}
+}
+
 func TestProgress(t *testing.T) {
 	w, f := startFake(t, fnapi.Options{})
 	ran := finish(t, w, f, "b1", &fnpb.ProcessBundleResponse{}, func() {

@@ -8,9 +8,10 @@ import (
 	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
 )
 
-// running returns a bundle that the worker still works on.
+// running returns a bundle that the worker works on: it has been told to, and has not
+// answered. Where the input travels along, telling it may take as long as reading that.
 func (w *worker) running(id string) *run {
-	if r := w.run(id); r != nil && !r.hasAnswer() {
+	if r := w.run(id); r != nil && r.begun.Load() && !r.hasAnswer() {
 		return r
 	}
 	return nil
