@@ -20,7 +20,7 @@ import (
 // The Go SDK has no way to write a WindowFn, so these pipelines are a scripted SDK's, which
 // says by its own code which windows elements are in, and how windows merge: as sessions do
 // ("overlap"), or all that begin in the same ten milliseconds ("blocks"). To the runner both
-// are unknown.
+// are unknown. Scripts don't combine.
 
 // TestCustomPanes: a pipeline with WindowFns of its own has the panes that the model says.
 func TestCustomPanes(t *testing.T) {
@@ -38,6 +38,9 @@ func TestCustomPanes(t *testing.T) {
 	s.workers = sdk.Start(t)
 	rapid.Check(t, func(t *rapid.T) {
 		p := drawProgram(t, "overlap", "blocks")
+		for _, g := range p.groupings {
+			g.combine = false
+		}
 		w := drawWay(t)
 		w.served, w.split = true, false // scripted workers are served, and split nothing
 		ctx, stop := context.WithTimeout(context.Background(), time.Minute)

@@ -94,10 +94,15 @@ func (f *flow) settle() {
 	}
 }
 
-// panes are those of all groupings.
+// panes are those of all groupings, as their DoFns see them.
 func (f *flow) panes() (all []pane) {
 	for _, m := range f.groupings {
-		all = append(all, m.panes...)
+		for _, p := range m.panes {
+			if m.combine {
+				p = pane{grouping: p.grouping, key: p.key, window: p.window, timestamp: p.timestamp, values: []int64{p.sum()}}
+			}
+			all = append(all, p)
+		}
 	}
 	return all
 }

@@ -23,6 +23,9 @@ type pane struct {
 }
 
 func (p pane) String() string {
+	if p.timing == "" { // a sum
+		return fmt.Sprintf("grouping %d: %s %v at %d: %v", p.grouping, p.key, p.window, p.timestamp, p.values)
+	}
 	flags := ""
 	if p.first {
 		flags += " first"
@@ -31,6 +34,13 @@ func (p pane) String() string {
 		flags += " last"
 	}
 	return fmt.Sprintf("grouping %d: %s %v #%d,%d %s%s at %d: %v", p.grouping, p.key, p.window, p.index, p.settled, p.timing, flags, p.timestamp, p.values)
+}
+
+func (p pane) sum() (sum int64) {
+	for _, v := range p.values {
+		sum += v
+	}
+	return sum
 }
 
 // model groups as Beam's model has it, one element and one window after the other. The
@@ -98,11 +108,7 @@ func (m *model) take(it item) {
 // sent returns an item for each pane: the sum of its values.
 func (m *model) sent() (items []item) {
 	for _, p := range m.panes[m.told:] {
-		it := item{key: p.key, window: p.window, at: p.timestamp}
-		for _, v := range p.values {
-			it.value += v
-		}
-		items = append(items, it)
+		items = append(items, item{key: p.key, window: p.window, at: p.timestamp, value: p.sum()})
 	}
 	m.told = len(m.panes)
 	return items

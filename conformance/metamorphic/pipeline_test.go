@@ -21,6 +21,8 @@ import (
 func init() {
 	register.DoFn1x2[int64, string, int64](&keyed{})
 	register.DoFn6x0[beam.PaneInfo, beam.Window, beam.EventTime, string, func(*int64) bool, func(string, int64)](&observe{})
+	register.DoFn5x0[beam.Window, beam.EventTime, string, int64, func(string, int64)](&observeSum{})
+	register.Combiner1[int64](&sumFn{})
 	register.Iter1[int64]()
 	register.Emitter2[string, int64]()
 }
@@ -57,6 +59,25 @@ func (f *observe) ProcessElement(info beam.PaneInfo, w beam.Window, at beam.Even
 	runs.of(f.Run).pane(p)
 	emit(key, sum)
 }
+
+// observeSum does the same with panes that were summed up. Which panes these were the Go
+// SDK has lost (docs/upstream.md).
+type observeSum struct {
+	Run      int64
+	Grouping int
+}
+
+func (f *observeSum) ProcessElement(w beam.Window, at beam.EventTime, key string, sum int64, emit func(string, int64)) {
+	runs.of(f.Run).pane(pane{grouping: f.Grouping, key: key, window: windowOf(w), timestamp: at.Milliseconds(), values: []int64{sum}})
+	emit(key, sum)
+}
+
+// sumFn sums up. Of nothing the sum is 0: panes may be empty.
+type sumFn struct{}
+
+func (*sumFn) CreateAccumulator() int64           { return 0 }
+func (*sumFn) AddInput(sum, v int64) int64        { return sum + v }
+func (*sumFn) MergeAccumulators(a, b int64) int64 { return a + b }
 
 func windowOf(w beam.Window) window {
 	if iw, ok := w.(beamwindow.IntervalWindow); ok {
@@ -145,8 +166,12 @@ func (p *program) pipeline(env *pipepb.Environment, run int64, pause time.Durati
 	if p.stateful != nil {
 		in = beam.ParDo(s, newRemember(run, p.stateful), in)
 	}
-	for i := range p.groupings {
-		in = beam.ParDo(s, &observe{Run: run, Grouping: i}, beam.GroupByKey(s, in))
+	for i, g := range p.groupings {
+		if g.combine {
+			in = beam.ParDo(s, &observeSum{Run: run, Grouping: i}, beam.CombinePerKey(s, &sumFn{}, in))
+		} else {
+			in = beam.ParDo(s, &observe{Run: run, Grouping: i}, beam.GroupByKey(s, in))
+		}
 	}
 	edges, _, err := bp.Build()
 	if err != nil {
@@ -203,7 +228,8 @@ func (p *program) strategies(c *pipepb.Components) error {
 	for again := true; again; {
 		again = false
 		for _, t := range c.GetTransforms() {
-			grouped := t.GetSpec().GetUrn() == "beam:transform:group_by_key:v1"
+			urn := t.GetSpec().GetUrn()
+			grouped := urn == "beam:transform:group_by_key:v1" || urn == "beam:transform:combine_per_key:v1"
 			for _, in := range t.GetInputs() {
 				grouped = grouped || behind[in]
 			}

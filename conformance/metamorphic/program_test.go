@@ -19,8 +19,10 @@ type program struct {
 	events    []event
 }
 
-// grouping is a GroupByKey with the rest of its windowing strategy.
+// grouping is a GroupByKey, or a CombinePerKey that sums up, with the rest of its windowing
+// strategy.
 type grouping struct {
+	combine bool
 	trigger *trigger
 	mode    pipepb.AccumulationMode_Enum
 	output  pipepb.OutputTime_Enum
@@ -29,7 +31,11 @@ type grouping struct {
 }
 
 func (g *grouping) String() string {
-	return fmt.Sprintf("grouping %v, %v, %v, %v, %v", g.trigger, g.mode, g.output, g.closing, g.onTime)
+	name := "group"
+	if g.combine {
+		name = "combine"
+	}
+	return fmt.Sprintf("%s %v, %v, %v, %v, %v", name, g.trigger, g.mode, g.output, g.closing, g.onTime)
 }
 
 // event is one of a TestStream: elements, or else a watermark, or else a move of the
@@ -166,6 +172,7 @@ func (p *program) settleChain() {
 
 func drawGrouping(t *rapid.T) *grouping {
 	return &grouping{
+		combine: rapid.Bool().Draw(t, "combine"),
 		trigger: drawTrigger(t, 3),
 		mode:    pipepb.AccumulationMode_Enum(rapid.Int32Range(1, 2).Draw(t, "mode")),
 		output:  pipepb.OutputTime_Enum(rapid.Int32Range(1, 3).Draw(t, "output")),
