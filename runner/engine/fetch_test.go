@@ -44,7 +44,7 @@ func storedValues(t testing.TB, values map[string]string) (*shardState, *countin
 		t.Fatal(err)
 	}
 	shard.thaw()
-	st, err := js.reader()
+	st, err := js.opened()
 	if err != nil {
 		t.Fatal(err)
 	}

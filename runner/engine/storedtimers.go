@@ -40,6 +40,9 @@ type storedTimers struct {
 	// total is how many timers there are, in memory and not. It may be too high
 	// after an update has dropped some.
 	total int
+	// alone has the ids of those that are in the store alone: all of them if it has as many
+	// as there are.
+	alone idSet
 	// next are moments before which no timer fires that is in the store alone; hold is
 	// the same for what recordHold has, and sure if there is one at that.
 	next [domains]moment
@@ -86,6 +89,7 @@ func newStoredTimers(j *journal, read func() (statebackend.Reader, error), durab
 	return &storedTimers{
 		journal: j, read: read, durable: durable, complete: func(*timer) error { return nil },
 		changed: newUnwritten(), next: [domains]moment{never, never}, hold: never,
+		alone: idSet{limit: int(limit / idBytes)},
 		limit: limit, evictAt: limit, page: pageTimers,
 	}
 }
@@ -153,11 +157,23 @@ func (st *storedTimers) leastHold() int64 {
 	return least
 }
 
+// may says whether a timer may be set. It asks no store.
+func (s *shardTimers) may(id []byte) bool {
+	if s.byID[string(id)] != nil {
+		return true
+	}
+	st := s.stored
+	if st == nil || st.total == len(s.byID) || st.changed.has(string(id)) {
+		return false
+	}
+	return st.alone.n != st.total-len(s.byID) || st.alone.may(id)
+}
+
 // find returns a timer, brought into memory if need be; nil if it is not set. It must
 // be asked before a timer is set or cleared.
 func (s *shardTimers) find(id []byte) (*timer, error) {
 	st := s.stored
-	if t := s.byID[string(id)]; t != nil || st == nil || st.total == len(s.byID) || st.changed.has(string(id)) {
+	if t := s.byID[string(id)]; t != nil || !s.may(id) {
 		return t, nil
 	}
 	r, err := st.read()
@@ -207,6 +223,9 @@ func (s *shardTimers) enter(t *timer) error {
 	}
 	if t.held() && t.holdMoment() == s.stored.hold {
 		s.stored.sure = false
+	}
+	if s.stored.alone.remove(t.id) {
+		s.mem.add(memState, -idBytes)
 	}
 	s.insert(t)
 	return nil
@@ -345,6 +364,9 @@ func (s *shardTimers) evict() {
 				continue
 			}
 			s.remove(t)
+			if st.alone.add(t.id) {
+				s.mem.add(memState, idBytes)
+			}
 			if t.owner != "" {
 				s.expiring.timerAway(t.owner, t.id)
 			}

@@ -78,8 +78,10 @@ type openWindow struct {
 	key, window []byte
 	w           triggers.Window
 	st          triggers.State
-	// wake is its timer in event time; nil if it had no state.
-	wake *timer
+	// stored says that it had state, and was which timers it had then; due that one of them
+	// is due. is which timers it shall have.
+	stored, due bool
+	was, is     wanted
 	// Values that wait: those in the buffer's cell below, unread, and those here.
 	waiting  uint64
 	count    uint64
@@ -124,9 +126,14 @@ func (r *triggerRun) run(blocks []core.Block) ([]core.Block, error) {
 		if err != nil {
 			return nil, err
 		}
-		if _, err := r.open(key, window); err != nil {
+		w, err := r.open(key, window)
+		if err != nil {
 			return nil, err
 		}
+		if !w.stored {
+			return nil, fmt.Errorf("grouping: a timer of a window without state: %w", statebackend.ErrCorrupt)
+		}
+		w.due = true
 		switch {
 		case r.merger != nil:
 			_, err = r.sdkWindowsOf(key)
@@ -155,6 +162,9 @@ func (r *triggerRun) run(blocks []core.Block) ([]core.Block, error) {
 	}
 	r.closeWindows()
 	r.closeSDKWindows()
+	if err := r.findTimers(); err != nil {
+		return nil, err
+	}
 	return r.panes.blocks(r.grouper.lim), nil
 }
 
@@ -217,23 +227,18 @@ func (r *triggerRun) open(key, window []byte) (*openWindow, error) {
 		return nil, err
 	}
 	w := &openWindow{id: id, key: append([]byte(nil), key...), window: append([]byte(nil), window...), w: triggers.Window{Max: end}}
-	// A window that has state has a timer, see settle. To ask the store for what is not there
-	// is what it is worst at, and most windows are new when they are opened.
-	r.id = append(r.id, 'e')
-	if w.wake, err = r.timers.find(r.id); err != nil {
-		return nil, err
-	}
-	if w.wake != nil {
-		r.id[len(r.id)-1] = 'p'
-		if _, err := r.timers.find(r.id); err != nil { // settle sets or clears it
-			return nil, err
-		}
+	// A window that has state has a timer, see wantedtimers.go. To ask the store for what is
+	// not there is what it is worst at, and most windows are new when they are opened.
+	if r.timers.may(append(r.id, 'e')) {
 		data, err := r.read.value(r.cell(w, cellWindow))
 		if err != nil {
 			return nil, err
 		}
-		if err := r.readWindow(w, data); err != nil {
-			return nil, err
+		if len(data) > 0 {
+			if err := r.readWindow(w, data); err != nil {
+				return nil, err
+			}
+			w.stored, w.was = true, r.wanted(w)
 		}
 	}
 	r.windows[id] = w
@@ -289,42 +294,6 @@ func (r *triggerRun) decide(w *openWindow) error {
 		if !out.Fire || out.Expired {
 			return nil
 		}
-	}
-}
-
-// settle puts the windows' next wake-ups into the shard's timers. It can't fail:
-// it is the run's last step.
-func (r *triggerRun) settle() *core.Timers {
-	for _, w := range r.order {
-		if w.st.Used() {
-			wake := r.strategy.Wake(&w.st, w.w)
-			// The hold goes with whichever timer is there; a window without a wake-up
-			// waits for elements only, and its hold is that of a timer that never fires.
-			event := timer{domain: eventTime, fire: wake.Watermark, hold: r.strategy.Hold(&w.st, w.w)}
-			// Most windows want what they wanted before.
-			if !w.wake.waits(&event) {
-				event.id = w.id + "e"
-				r.timers.set(event)
-			}
-			r.wakeAt(w, min(wake.Processing, wake.Synchronized))
-			continue
-		}
-		if w.wake != nil {
-			r.timers.clear(w.wake.id)
-		}
-		r.wakeAt(w, triggers.Never)
-	}
-	return r.timers.summary()
-}
-
-// wakeAt sets a window's timer in processing time, or clears it.
-func (r *triggerRun) wakeAt(w *openWindow, at int64) {
-	r.id = append(append(r.id[:0], w.id...), 'p')
-	switch old := r.timers.byID[string(r.id)]; {
-	case at != triggers.Never:
-		r.timers.set(timer{id: string(r.id), domain: processingTime, fire: at, hold: core.MaxTime})
-	case old != nil:
-		r.timers.clear(old.id)
 	}
 }
 

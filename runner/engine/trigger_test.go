@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
 	"github.com/summerbeam/summerbeam/internal/coders"
@@ -25,6 +24,9 @@ type triggerShard struct {
 	store jobStore
 	wm    int64
 	out   int64
+	now   int64 // processing time
+	// afterRun is called when a run is in the store; nil if nobody wants to know.
+	afterRun func()
 }
 
 func newTriggerShard(t *testing.T, coder string, ws *pipepb.WindowingStrategy) *triggerShard {
@@ -51,7 +53,7 @@ func newTriggerShard(t *testing.T, coder string, ws *pipepb.WindowingStrategy) *
 // run takes elements and returns the panes that fire.
 func (s *triggerShard) run(elements ...[]byte) []string {
 	s.t.Helper()
-	a := core.GroupShard{Event: s.wm, Output: s.out, Processing: time.Unix(0, 0).UnixMilli()}
+	a := core.GroupShard{Event: s.wm, Output: s.out, Processing: s.now}
 	r := s.tr.start(s.t.Context(), a, s.store.reader)
 	var blocks []core.Block
 	if len(elements) > 0 {
@@ -70,6 +72,9 @@ func (s *triggerShard) run(elements ...[]byte) []string {
 		s.t.Fatal(err)
 	}
 	shard.thaw()
+	if s.afterRun != nil {
+		s.afterRun()
+	}
 	var out []string
 	for data := range render(panes, nil) {
 		for len(data) > 0 {

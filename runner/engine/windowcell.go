@@ -49,7 +49,7 @@ func (r *triggerRun) readWindow(w *openWindow, data []byte) error {
 // close stages what has become of a window.
 func (r *triggerRun) close(w *openWindow) {
 	if !w.st.Used() {
-		if w.wake != nil {
+		if w.stored {
 			r.staged.setValue(r.cell(w, cellWindow), value{})
 		}
 		if w.clear {
@@ -66,7 +66,7 @@ func (r *triggerRun) close(w *openWindow) {
 	data = append(data, r.id...)
 	data = binary.AppendUvarint(data, w.waiting)
 	data = binary.AppendUvarint(data, w.count)
-	r.staged.setValue(r.cell(w, cellWindow), value{data: append(data, w.appended...), fresh: w.wake == nil})
+	r.staged.setValue(r.cell(w, cellWindow), value{data: append(data, w.appended...), fresh: !w.stored})
 }
 
 // closeBuffer stages what has become of a window's buffer. Values go there if there are
