@@ -169,7 +169,8 @@ func (w *sideWaits) judge(ctx context.Context) (busy bool, err error) {
 }
 
 // cut puts a block's elements where they belong: elements that follow one another
-// and wait for the same stay together.
+// and wait for the same stay together. One of whose windows some are over is written anew,
+// without them: what side inputs had for them may be gone.
 func (w *sideWaits) cut(ev *core.BundleWaits, b *core.Block) error {
 	windows, groups, err := w.groupWindows(b.Payload)
 	if err != nil {
@@ -197,7 +198,6 @@ func (w *sideWaits) cut(ev *core.BundleWaits, b *core.Block) error {
 		switch {
 		case open == nil:
 		case open.over:
-			w.late += part.Count
 		case from == 0 && off == len(data):
 			open.put(ev, *b) // as it was
 		default:
@@ -212,8 +212,29 @@ func (w *sideWaits) cut(ev *core.BundleWaits, b *core.Block) error {
 			return fmt.Errorf("%w: %w", errCoder, err)
 		}
 		next := &fate{over: true}
-		if err := w.eachWindow(&e, func(id []byte) { next.add(w.windows[string(id)]) }); err != nil {
+		left, windows := 0, []byte(nil)
+		if err := w.eachWindow(&e, func(id []byte) {
+			m := w.windows[string(id)]
+			if next.add(m); !m.over {
+				left++
+				windows = append(windows, id...)
+			}
+		}); err != nil {
 			return err
+		}
+		w.late += int64(e.NumWindows - left)
+		if 0 < left && left < e.NumWindows {
+			flush()
+			data := coders.AppendHeader(nil, e.Timestamp, windows, left, e.Pane)
+			data = append(append(data, e.Key...), e.Value...)
+			one := core.Block{Count: 1, Bytes: int64(len(data)), Hold: max(b.Hold, e.Timestamp), Payload: data}
+			if w.stage.plan.Splittable {
+				one.Hold = b.Hold
+			}
+			next.put(ev, one)
+			off += n
+			open, from = nil, off
+			continue
 		}
 		if open == nil || !open.same(next) {
 			flush()
