@@ -86,8 +86,7 @@ type Options struct {
 	Ephemeral bool
 	// DiskFull, if not nil, is called with true while writes wait because the disk is full,
 	// again and again, and with false when they go on. Writes that are told not to wait
-	// fail. A backend that can't wait never calls it, and its writes fail. It must
-	// be quick, and safe for concurrent use.
+	// fail. It must be quick, and safe for concurrent use.
 	DiskFull func(full bool) (wait bool)
 }
 

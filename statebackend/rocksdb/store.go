@@ -25,6 +25,11 @@ type store struct {
 	reader     reader
 	lazy, sync *grocksdb.WriteOptions
 
+	// diskFull is nil if nobody waits for room.
+	diskFull func(bool) (wait bool)
+	// room is how many bytes must be free for a write, besides what it has.
+	room int64
+
 	gate      gate.Gate
 	snapshots gate.Family
 }
@@ -65,6 +70,9 @@ func (s *store) Write(b statebackend.Batch, sync bool) error {
 		return s.wrap("write", errors.New("the batch was made by another store"))
 	}
 	if err := rb.ready(); err != nil {
+		return s.wrap("write", err)
+	}
+	if err := s.awaitRoom(int64(rb.Bytes())); err != nil {
 		return s.wrap("write", err)
 	}
 	if err := s.write(rb, sync); err != nil {
