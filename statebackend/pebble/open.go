@@ -33,6 +33,9 @@ func OpenFS(fs vfs.FS, dir string, o statebackend.Options) (statebackend.Store, 
 		fatal:     newFatal(slog.Default().With("store", dir)),
 	}
 	err := s.fatal.run(func() (err error) {
+		if err := checkLogs(fs, dir); err != nil {
+			return err
+		}
 		po := options(fs, o, s.fatal)
 		if o.DiskFull != nil {
 			if po.FS == nil {

@@ -32,6 +32,9 @@ func Open(dir string, o statebackend.Options) (statebackend.Store, error) {
 	if err := dirs.Make(real); err != nil {
 		return nil, fmt.Errorf("rocksdb store %s: %w", real, err)
 	}
+	if err := checkLogs(real); err != nil {
+		return nil, fmt.Errorf("rocksdb store %s: open: %w", real, err)
+	}
 	s := &store{dir: real, ephemeral: o.Ephemeral, diskFull: o.DiskFull, room: room}
 	free := s.configure(o)
 	db, err := grocksdb.OpenDb(s.opts, real)

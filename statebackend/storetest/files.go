@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -80,12 +81,59 @@ func testCorrupt(t *testing.T, open statebackend.Opener) {
 			must(t, os.WriteFile(path, data, 0o666))
 		})
 	})
+	for _, kind := range []string{"MANIFEST", ".log"} {
+		t.Run("Flipped"+kind, func(t *testing.T) { testFlipped(t, open, kind) })
+	}
 	t.Run("Missing", func(t *testing.T) {
 		damage(t, func(t *testing.T, path string) { must(t, os.Remove(path)) })
 	})
 	t.Run("Cut", func(t *testing.T) {
 		damage(t, func(t *testing.T, path string) { must(t, os.Truncate(path, 1000)) })
 	})
+}
+
+// testFlipped flips a bit in the manifest or the log, at several places before the last record, where
+// it can't be what a crash has left, and wants to read at once of the file.
+func testFlipped(t *testing.T, open statebackend.Opener, kind string) {
+	for part := range 3 {
+		dir := filepath.Join(t.TempDir(), "store")
+		s := openAt(t, open, dir)
+		for i := range 50 {
+			write(t, s, true, func(b statebackend.Batch) { b.Put(fmt.Appendf(nil, "%06d", i), bytes.Repeat([]byte("value"), 400)) })
+			if kind == "MANIFEST" && i < 15 {
+				must(t, s.Flush())
+			}
+		}
+		must(t, s.Close())
+		name := newest(t, dir, kind)
+		data, err := os.ReadFile(name)
+		must(t, err)
+		at := len(data) * (1 + part) / 5
+		data[at] ^= 0x10
+		must(t, os.WriteFile(name, data, 0o666))
+		s, err = open(dir, statebackend.Options{})
+		if err == nil {
+			s.Close()
+		}
+		if !errors.Is(err, statebackend.ErrCorrupt) || !strings.Contains(fmt.Sprint(err), filepath.Base(name)) {
+			t.Errorf("a bit of %s at %d of %d: %v\nwant ErrCorrupt and the file's name", filepath.Base(name), at, len(data), err)
+		}
+	}
+}
+
+// newest is the last file of a kind that has something.
+func newest(t *testing.T, dir, kind string) (name string) {
+	entries, err := os.ReadDir(dir)
+	must(t, err)
+	for _, e := range entries {
+		if info, err := e.Info(); err == nil && strings.Contains(e.Name(), kind) && info.Size() > 500 {
+			name = filepath.Join(dir, e.Name())
+		}
+	}
+	if name == "" {
+		t.Fatalf("no %s in %v", kind, entries)
+	}
+	return name
 }
 
 func largest(t *testing.T, dir string) (path string) {
