@@ -96,7 +96,23 @@ demo-kafka: bin/crash ## Clicks from a Kafka topic, counted by user and minute, 
 crash-short: build bin/crash ## The same with a few kills.
 	bin/crash --store pebble --kills 6
 	bin/crash --store rocksdb --kills 5 --server bin/summerbeam
+	bin/crash --store pebble --large_keys 20000 --large_value 1000 --large_bound 10s
 	tools/kafka/crash.sh --short
+
+# How much state make restart-large makes: keys, and bytes for each; and how long the restart may take.
+KEYS ?= 1000000
+VALUE ?= 10000
+BOUND ?= 2s
+
+.PHONY: restart-large
+restart-large: build bin/crash ## How long a job with 10 GB of state (KEYS=N VALUE=BYTES) takes to go on after kill -9, on each store.
+	bin/crash --store pebble --large_keys $(KEYS) --large_value $(VALUE) --large_bound $(BOUND) --dir "$$(mkdir -p .cache && echo .cache)"
+	bin/crash --store rocksdb --large_keys $(KEYS) --large_value $(VALUE) --large_bound $(BOUND) --dir .cache
+
+.PHONY: savepoint-large
+savepoint-large: build bin/crash ## For how long savepoints of a job with much state hold it up, on each store; twice the state must fit on the disk.
+	bin/crash --store pebble --large_keys $(KEYS) --large_value $(VALUE) --server bin/summerbeam --dir "$$(mkdir -p .cache && echo .cache)"
+	bin/crash --store rocksdb --large_keys $(KEYS) --large_value $(VALUE) --server bin/summerbeam --dir .cache
 
 .PHONY: bin/crash
 bin/crash:

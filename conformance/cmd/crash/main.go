@@ -4,7 +4,7 @@
 //	crash [--kills 50] [--seed N] [--dedup=false] [--store pebble|rocksdb] [--server bin/summerbeam] [--kafka [--brokers host:port]]
 //
 // With --large_keys it measures instead how long a job with much state takes to go on
-// (large.go).
+// (large.go), or with --server for how long savepoints of it hold it up (largesave.go).
 //
 // With --kafka the job reads a topic, counts by user and minute, and writes each count
 // once to another (kafka.go); the broker is a fake in the driver, or a real one.
@@ -69,6 +69,8 @@ func main() {
 		err = runKafka(*brokers, *topics)
 	case *job != "" && *largeKeys > 0:
 		err = runLarge(*largeKeys, *largeValue)
+	case *largeKeys > 0 && *serve != "":
+		err = driveSave(*largeKeys, *largeValue)
 	case *largeKeys > 0:
 		err = driveLarge(*largeKeys, *largeValue, *largeBound)
 	case *job != "":
