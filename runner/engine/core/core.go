@@ -50,6 +50,9 @@ type Config struct {
 	// Recoverable: each epoch also has what Snapshot returns, so that a job can go on
 	// from its last one; a change of the queues alone is reason enough for an epoch.
 	Recoverable bool
+	// ByStage, for a recoverable job whose input ends: epochs are not written by time but when
+	// a stage has ended, so that the job can go on from the last one that has. See bystage.go.
+	ByStage bool
 	// StartMillis is the processing time (ms since the Unix epoch) at which the job
 	// starts: what timers of that domain are compared with.
 	StartMillis int64
@@ -159,6 +162,9 @@ type stage struct {
 	// sides is nil if no side input is waited for by window.
 	sides   *sideClock
 	running int
+	// groupingNow counts the shards that are being grouped; over says that the stage has ended.
+	groupingNow int
+	over        bool
 	// backlog: it or a stage below it has work. Up to date only while memory is short.
 	backlog bool
 	// grouping: elements are grouped, or sorted by time, before they come into bundles.
@@ -311,6 +317,9 @@ func (c *Core) advance() {
 		c.advancePause()
 		return
 	}
+	if c.cfg.ByStage {
+		c.maybeWriteEpoch(false) // before groups are made, which can be in none
+	}
 	for {
 		c.schedule()
 		if c.diskFull || !c.idle() || c.waitsForEpoch() || c.rests() || !c.nextTestEvent() {
@@ -400,7 +409,7 @@ func (c *Core) wakeUp() {
 	if t := c.nextAsk(); t >= 0 {
 		sooner(t)
 	}
-	if c.epoch.dirty() && !c.epoch.writing && !c.cfg.Ephemeral {
+	if c.epoch.dirty() && !c.epoch.writing && !c.cfg.Ephemeral && !c.cfg.ByStage {
 		sooner(c.epoch.since + c.cfg.EpochInterval)
 	}
 	if at >= 0 {

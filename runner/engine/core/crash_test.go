@@ -75,6 +75,11 @@ func (d *simDisk) write(s *sim, epoch uint64) error {
 	if s.leftOut == "claim" {
 		s.forgetClaims(snap)
 	}
+	if s.cfg.ByStage {
+		if err := s.groupless(snap); err != nil {
+			return err
+		}
+	}
 	im := &image{
 		epoch: epoch, blocks: map[int64]any{}, committed: maps.Clone(s.committed), side: map[[2]int][]int{},
 		done: maps.Clone(d.done), kept: maps.Clone(s.kept), dropped: maps.Clone(s.dropped),
@@ -157,6 +162,7 @@ func (s *sim) crashNow() error {
 	d := &s.disk
 	d.crashes++
 	s.pausing, s.ended, s.result = false, false, nil
+	s.grouping = map[int]int{}
 	switch {
 	case s.leftOut == "sync":
 		// The disk has said that it is there, and it is not.

@@ -14,6 +14,8 @@ type epochState struct {
 	changed bool
 	since   time.Duration
 	bytes   int64
+	// ended says that a stage has ended since.
+	ended bool
 	// cut is the last block of the layer that is being written, began when its first
 	// change was made.
 	cut   uint64
@@ -48,11 +50,7 @@ func (c *Core) maybeWriteEpoch(end bool) {
 	if e.writing || !e.dirty() {
 		return
 	}
-	due := end || len(e.finalizers) > 0 || c.waitsForEpoch() || c.now-e.since >= c.cfg.EpochInterval
-	if c.cfg.Ephemeral {
-		due = false
-	}
-	if !due && e.bytes < c.cfg.EpochBytes {
+	if !end && !c.epochDue() || c.uncuttable() {
 		return
 	}
 	e.last++
@@ -60,10 +58,26 @@ func (c *Core) maybeWriteEpoch(end bool) {
 	if e.changed {
 		e.began = e.since
 	}
-	e.changed, e.bytes = false, 0
+	e.changed, e.bytes, e.ended = false, 0, false
 	e.cut = c.lastBlock
 	e.frozen, e.finalizers = e.finalizers, nil
 	c.do(WriteEpoch{Epoch: e.last})
+}
+
+// epochDue says that what is dirty should be written now.
+func (c *Core) epochDue() bool {
+	e := &c.epoch
+	switch {
+	case e.bytes >= c.cfg.EpochBytes:
+		return true
+	case c.cfg.Ephemeral:
+		return false
+	case len(e.finalizers) > 0 || c.waitsForEpoch():
+		return true
+	case c.cfg.ByStage:
+		return e.ended
+	}
+	return c.now-e.since >= c.cfg.EpochInterval
 }
 
 // Undurable returns when the oldest change was made that no durable epoch has, on the clock of

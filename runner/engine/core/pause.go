@@ -8,6 +8,8 @@ import "fmt"
 // is in it, at the head of its shard. Whoever goes on with the job tries it again, as if it
 // had never failed: counts of attempts are in no epoch.
 //
+// A job with epochs by stage that has groups in its queues goes on from its last epoch.
+//
 // A bundle that fails meanwhile waits with it. What can't be helped by another attempt
 // still fails the job.
 
@@ -40,7 +42,7 @@ func (c *Core) pause(s *stage, shard int, cl claim, err error) {
 func (c *Core) advancePause() {
 	c.maybeSplit()
 	c.maybeWriteEpoch(c.idle())
-	if c.idle() && !c.epoch.writing && (c.cfg.Ephemeral || !c.epoch.dirty()) {
+	if c.idle() && !c.epoch.writing && (c.cfg.Ephemeral || !c.epoch.dirty() || c.uncuttable()) {
 		c.finish(c.pausing)
 		return
 	}

@@ -43,8 +43,14 @@ func (c *Core) holdBack(s *stage) bool {
 
 // hasWork says that a bundle or a grouping of the stage could run.
 func (c *Core) hasWork(s *stage) bool {
-	if s.inbox.queued > 0 {
+	if s.inbox.queued > 0 && s.inbox.durable == nil {
 		return true
+	}
+	for i := range s.inbox.shards {
+		// What waits for an epoch may wait for groups above to be worked off (uncuttable).
+		if s.inbox.durable != nil && s.inbox.pending(i) {
+			return true
+		}
 	}
 	if !s.grouping || (!s.triggered && s.inputWM != MaxTime) {
 		return false

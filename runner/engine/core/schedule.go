@@ -32,7 +32,7 @@ func (c *Core) schedule() {
 // groupShards asks for the grouping of shards: with triggers whenever there is
 // something new, without once the input is complete.
 func (c *Core) groupShards(s *stage) {
-	if !s.grouping || (!s.triggered && s.inputWM != MaxTime) {
+	if !s.grouping || (!s.triggered && (s.inputWM != MaxTime || c.holdsGroups())) {
 		return
 	}
 	now := c.processing()
@@ -45,6 +45,7 @@ func (c *Core) groupShards(s *stage) {
 			continue
 		}
 		sh.grouping = true
+		s.groupingNow++
 		c.busy++
 		c.lastBundle++
 		c.do(GroupShard{
@@ -59,6 +60,7 @@ func (c *Core) shardGrouped(ev ShardGrouped) {
 	s := &c.stages[ev.Stage]
 	sh := &s.inbox.shards[ev.Shard]
 	sh.grouping = false
+	s.groupingNow--
 	if ev.Err != nil {
 		c.stop(fmt.Errorf("stage %s: grouping: %w", s.plan.Name, ev.Err))
 		return

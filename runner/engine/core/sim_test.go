@@ -57,6 +57,8 @@ type sim struct {
 	poison     map[[2]int]bool
 	aside      map[int][]int
 	stablePart map[string]bool
+	// grouping counts the shards of each stage that are being grouped.
+	grouping map[int]int
 	// pausing: nothing may be begun any more.
 	pausing bool
 	// early is an epoch of which the core hears while it is still being written.
@@ -71,7 +73,7 @@ func newSim(plan *graph.Plan, cfg Config, seed uint64) *sim {
 		running: map[BundleID]RunBundle{}, aborted: map[BundleID]bool{}, committed: map[BundleID]bool{},
 		side: map[[2]int][]int{}, sealed: map[[2]int]bool{},
 		aside: map[int][]int{}, stablePart: map[string]bool{},
-		held: map[BundleID]Event{}, kept: map[int]int{}, dropped: map[int]int{},
+		held: map[BundleID]Event{}, grouping: map[int]int{}, kept: map[int]int{}, dropped: map[int]int{},
 		got: make([][]int, len(plan.Stages)), wake: -1,
 	}
 }
@@ -154,6 +156,9 @@ func (s *sim) step(ev Event) error {
 	}
 	if f, ok := ev.(BundleFailed); ok {
 		delete(s.running, f.Bundle)
+	}
+	if g, ok := ev.(ShardGrouped); ok {
+		s.grouping[g.Stage]--
 	}
 	if e, ok := ev.(EpochDurable); ok {
 		s.disk.acknowledge(e.Epoch)
@@ -261,6 +266,7 @@ func (s *sim) act(a Action, fin BundleFinished) error {
 		if s.c.stages[a.Stage].inputWM != MaxTime {
 			return errors.New("grouped before the input was complete")
 		}
+		s.grouping[a.Stage]++
 		s.pending = append(s.pending, ShardGrouped{Bundle: a.Bundle, Taken: len(a.Blocks), Stage: a.Stage, Shard: a.Shard, Blocks: s.regroup(a.Blocks)})
 	case AddSideInput:
 		k := [2]int{a.Stage, a.SideInput}
@@ -291,7 +297,7 @@ func (s *sim) act(a Action, fin BundleFinished) error {
 	case Finish:
 		s.ended, s.result = true, a.Err
 		var paused *Paused
-		if s.c.cfg.Recoverable && (a.Err == nil || errors.As(a.Err, &paused)) {
+		if s.c.cfg.Recoverable && (a.Err == nil || errors.As(a.Err, &paused) && !s.cfg.ByStage) {
 			return s.disk.complete(s)
 		}
 	}

@@ -92,6 +92,17 @@ func (s *StageSnapshot) Each(f func(*QueuedBlock)) {
 	}
 }
 
+// Over counts the stages that had ended.
+func (s *Snapshot) Over() int {
+	n := 0
+	for i := range s.Stages {
+		if s.Stages[i].Output == MaxTime {
+			n++
+		}
+	}
+	return n
+}
+
 // Snapshot returns the core's present state. The driver calls it when it carries out a
 // WriteEpoch, which is the last action of its Step that changes anything.
 func (c *Core) Snapshot() *Snapshot {
@@ -182,6 +193,7 @@ func (s *stage) restore(from *StageSnapshot, start int64) error {
 			s.plan.ID, from.ID, len(from.Shards), len(s.inbox.shards))
 	}
 	s.inputWM, s.groupWM, s.firedWM, s.eventWM, s.outputWM = from.Input, from.Group, from.Fired, from.Event, from.Output
+	s.over = s.outputWM == MaxTime
 	s.sealed = 0
 	for j, sealed := range from.Sealed {
 		if s.sideSealed[j] = sealed; sealed {

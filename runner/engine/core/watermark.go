@@ -31,6 +31,10 @@ func (c *Core) moveWatermarks() {
 			out--
 		}
 		s.outputWM = max(s.outputWM, out)
+		if s.outputWM == MaxTime && !s.over {
+			s.over = true
+			c.epoch.ended = c.epoch.ended || s.plan.Kind == graph.SDK
+		}
 		for j, side := range s.plan.SideInputs {
 			if s.sides != nil {
 				s.sides.watermarks[j] = max(s.sides.watermarks[j], c.minOutput(side.From))
