@@ -29,24 +29,41 @@ type durability struct {
 	// next is the epoch that what is noted now goes into, written the last that is durable.
 	next    uint64
 	written atomic.Uint64
+
+	// Of a job that goes on from stages, nil for others: segs has the bytes of blocks, places
+	// says where those lie that the last durable epoch names, and writing is the cut that is
+	// being written.
+	segs    *segments
+	places  map[uint64]*spilled
+	writing *cut
 }
 
 // sideRecord is a block that went into a side input.
 type sideRecord struct {
 	key   []byte
+	stage int
 	block core.Block
+}
+
+// freshBlock is a block that is to be written, and where it is if that is in a segment file.
+type freshBlock struct {
+	core.QueuedBlock
+	stage int
+	at    *spilled
 }
 
 // cut is what an epoch has besides state.
 type cut struct {
 	snap    *core.Snapshot
 	slots   Slots
-	fresh   []core.QueuedBlock
+	fresh   []freshBlock
 	gone    []uint64
 	changes []changes
 	sides   []sideRecord
 	metrics *fnpb.ProcessBundleProgressResponse
 	letters []byte
+	// segs is the durability's.
+	segs *segments
 }
 
 // coreRecord is how a snapshot is written.
@@ -71,7 +88,7 @@ func (d *durability) noteSide(stage, side, slot int, b core.Block) {
 	key = binary.BigEndian.AppendUint64(key, d.sideCount[at])
 	d.sideCount[at]++
 	pin(b.Payload)
-	d.sides = append(d.sides, sideRecord{key: key, block: b})
+	d.sides = append(d.sides, sideRecord{key: key, stage: stage, block: b})
 }
 
 func sidePrefix(slot int) []byte {
@@ -88,7 +105,9 @@ func (d *durability) noteTimers(s *shardTimers) {
 // cut takes what goes into the epoch whose layers are frozen now. The loop calls it.
 func (j *Job) cut() *cut {
 	d := j.durable
-	c := &cut{snap: j.core.Snapshot(), slots: j.slots, changes: d.changes, sides: d.sides, letters: d.letters}
+	d.letGo()
+	c := &cut{snap: j.core.Snapshot(), slots: j.slots, changes: d.changes, sides: d.sides, letters: d.letters, segs: d.segs}
+	d.writing = c
 	d.changes, d.sides, d.letters = nil, nil, nil
 	live := make(map[uint64]bool, len(d.stored))
 	for i := range c.snap.Stages {
@@ -97,7 +116,7 @@ func (j *Job) cut() *cut {
 			live[id] = true
 			if !d.stored[id] {
 				pin(q.Payload)
-				c.fresh = append(c.fresh, *q)
+				c.fresh = append(c.fresh, freshBlock{QueuedBlock: *q, stage: i})
 			}
 		})
 	}
@@ -122,9 +141,19 @@ func (c *cut) put(b statebackend.Batch) error {
 		return fmt.Errorf("metrics: %w", err)
 	}
 	b.Put([]byte{recoveryMark, recordMetrics}, data)
+	var places []*spilled
+	appendBlock := func(dst []byte, stage int, payload any) ([]byte, *spilled, error) {
+		at, err := c.place(stage, payload)
+		if err != nil || at == nil {
+			dst, err = appendPayload(dst, payload)
+			return dst, nil, err
+		}
+		places = append(places, at)
+		return at.appendPlace(append(dst, payloadPlace)), at, nil
+	}
 	for i := range c.fresh {
 		q := &c.fresh[i]
-		if data, err = appendPayload(nil, q.Payload); err != nil {
+		if data, q.at, err = appendBlock(nil, q.stage, q.Payload); err != nil {
 			return fmt.Errorf("block %d: %w", q.ID, err)
 		}
 		b.Put(blockKey(uint64(q.ID)), data)
@@ -135,10 +164,15 @@ func (c *cut) put(b statebackend.Batch) error {
 	for _, s := range c.sides {
 		data = binary.AppendVarint(nil, s.block.Hold)
 		data = binary.AppendVarint(data, s.block.Count)
-		if data, err = appendPayload(data, s.block.Payload); err != nil {
+		if data, _, err = appendBlock(data, s.stage, s.block.Payload); err != nil {
 			return fmt.Errorf("side input: %w", err)
 		}
 		b.Put(s.key, data)
+	}
+	if c.segs != nil {
+		if err := c.segs.sync(places); err != nil {
+			return err
+		}
 	}
 	for _, ch := range c.changes {
 		for key, value := range ch {
@@ -152,8 +186,59 @@ func (c *cut) put(b statebackend.Batch) error {
 	return nil
 }
 
-// release lets go of what the cut has kept on disk.
+// place finds a payload's place in a segment file, and makes one for what is in memory. It is
+// nil for payloads that have no bytes, and for jobs whose epochs have the bytes themselves.
+func (c *cut) place(stage int, payload any) (*spilled, error) {
+	if c.segs == nil {
+		return nil, nil
+	}
+	switch p := payload.(type) {
+	case nil, int:
+		return nil, nil
+	case *spilled:
+		return p, nil
+	}
+	data, err := payloadBytes(payload)
+	if err != nil {
+		return nil, err
+	}
+	return c.segs.write(stage, data)
+}
+
+// letGo lets go of the places that the last cut, which is durable now, doesn't name. The loop
+// calls it.
+func (d *durability) letGo() {
+	c := d.writing
+	d.writing = nil
+	if c == nil || d.segs == nil {
+		return
+	}
+	for i := range c.fresh {
+		if q := &c.fresh[i]; q.at != nil {
+			d.places[uint64(q.ID)] = q.at
+		}
+	}
+	for _, id := range c.gone {
+		if p := d.places[id]; p != nil {
+			p.free()
+			delete(d.places, id)
+		}
+	}
+}
+
+// epoch is the number of the cut that is being written, 0 if there is none.
+func (d *durability) epoch() uint64 {
+	if d.writing == nil {
+		return 0
+	}
+	return d.writing.snap.Epoch
+}
+
+// release lets go of what the cut has kept on disk, unless the epoch needs it there.
 func (c *cut) release() {
+	if c.segs != nil {
+		return
+	}
 	for i := range c.fresh {
 		unpin(c.fresh[i].Payload)
 	}
@@ -171,6 +256,7 @@ const (
 	payloadNone  = 'n' // an impulse
 	payloadEvent = 'e' // a TestStream's event, by its index
 	payloadData  = 'd' // elements
+	payloadPlace = 'p' // elements in a segment file: the place
 )
 
 func appendPayload(dst []byte, p any) ([]byte, error) {
@@ -184,8 +270,9 @@ func appendPayload(dst []byte, p any) ([]byte, error) {
 	return append(append(dst, payloadData), data...), err
 }
 
-// readPayload is appendPayload's inverse; bytes are copied.
-func readPayload(b []byte) (any, error) {
+// readPayload is appendPayload's inverse; bytes are copied. segs has those of a stage that are
+// in segment files.
+func readPayload(b []byte, segs *segments, stage int) (any, error) {
 	if len(b) == 0 {
 		return nil, statebackend.ErrCorrupt
 	}
@@ -198,6 +285,10 @@ func readPayload(b []byte) (any, error) {
 		}
 	case payloadData:
 		return append([]byte(nil), b[1:]...), nil
+	case payloadPlace:
+		if segs != nil {
+			return segs.adopt(stage, b[1:])
+		}
 	}
 	return nil, statebackend.ErrCorrupt
 }

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"io"
 	"os"
 )
@@ -15,12 +16,16 @@ type fileSystem interface {
 	Open(path string) (file, error)
 	Remove(path string) error
 	RemoveAll(dir string) error
+	// ReadDir returns the names of what is in a directory. SyncDir makes them durable.
+	ReadDir(dir string) ([]string, error)
+	SyncDir(dir string) error
 }
 
 type file interface {
 	io.ReaderAt
 	io.WriterAt
 	io.Closer
+	Sync() error
 }
 
 // osFiles is the operating system's file system.
@@ -39,3 +44,20 @@ func (osFiles) Open(path string) (file, error) { return os.OpenFile(path, os.O_R
 func (osFiles) Remove(path string) error { return os.Remove(path) }
 
 func (osFiles) RemoveAll(dir string) error { return os.RemoveAll(dir) }
+
+func (osFiles) ReadDir(dir string) ([]string, error) {
+	d, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	names, err := d.Readdirnames(-1)
+	return names, errors.Join(err, d.Close())
+}
+
+func (osFiles) SyncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}

@@ -183,6 +183,9 @@ func New(cfg Config, info *JobInfo, plan *graph.Plan) (*Job, error) {
 	j.store.letters.name = cfg.Letters
 	mem := newMemory(cfg.Memory)
 	j.keep = &keeper{mem: mem, slots: int64(cfg.Core.Slots), disk: newSegments(cfg.SpillDir, cfg.files, mem, func(stage int) string { return plan.Stages[stage].ID })}
+	if cfg.Core.ByStage {
+		j.keep.disk.lasts(cfg.SpillDir)
+	}
 	lim := j.limits()
 	for _, s := range plan.Stages {
 		st, err := newStageRun(plan, s, cfg.Core, lim, j.keep)
@@ -224,6 +227,9 @@ func (j *Job) limits() limits {
 	return limits{blockBytes: j.cfg.BlockBytes, blockElements: j.cfg.BlockElements}
 }
 
+// SpillTo makes dir the directory of Config.SpillDir. It is for the time before Run.
+func (j *Job) SpillTo(dir string) { j.keep.disk.dir = dir }
+
 // Memory returns what the job holds. Safe for concurrent use.
 func (j *Job) Memory() Usage { return j.keep.mem.usage() }
 
@@ -243,7 +249,7 @@ func (j *Job) Run(ctx context.Context) error {
 	if err == nil {
 		err = j.loop(ctx)
 	} else {
-		err = fmt.Errorf("job %s: %w", j.info.ID, err)
+		err = &notBegun{fmt.Errorf("job %s: %w", j.info.ID, err)}
 	}
 	j.background.Wait()
 	for env, p := range j.pools {
@@ -259,6 +265,18 @@ func (j *Job) Run(ctx context.Context) error {
 	}
 	j.keep.mem.close()
 	return err
+}
+
+// notBegun is why a job could not go on from what is stored.
+type notBegun struct{ err error }
+
+func (e *notBegun) Error() string { return e.err.Error() }
+func (e *notBegun) Unwrap() error { return e.err }
+
+// NotBegun says that a job's Run has returned err before it did anything.
+func NotBegun(err error) bool {
+	var e *notBegun
+	return errors.As(err, &e)
 }
 
 func (j *Job) loop(ctx context.Context) error {
@@ -404,8 +422,12 @@ func (j *Job) settle(ev core.Event) {
 		j.keep.drop(r.recut)
 		delete(j.running, ev.Bundle)
 	case core.EpochDurable:
-		if ev.Err == nil && j.durable != nil {
-			j.durable.written.Store(ev.Epoch)
+		if d := j.durable; ev.Err == nil && d != nil {
+			d.written.Store(ev.Epoch)
+			if d.segs != nil && ev.Epoch == d.epoch() {
+				j.info.Log.Info("what the job has is durable", "epoch", ev.Epoch, "stages_done", d.writing.snap.Over(), "stages", len(j.stages))
+				d.letGo()
+			}
 		}
 	case core.BundleFailed:
 		r := j.running[ev.Bundle]

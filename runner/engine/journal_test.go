@@ -32,7 +32,7 @@ func FuzzSideRecord(f *testing.F) {
 	f.Add([]byte{2, 4, 'd', 'x'})
 	f.Add([]byte{2, 4, 'e', 0x80})
 	f.Fuzz(func(t *testing.T, data []byte) {
-		if b, err := readSideRecord(data); err == nil && b.Payload != nil {
+		if b, err := readSideRecord(data, nil, 0); err == nil && b.Payload != nil {
 			switch b.Payload.(type) {
 			case []byte, int:
 			default:

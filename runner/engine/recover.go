@@ -15,6 +15,9 @@ import (
 // begun: nothing else runs.
 func (j *Job) recover() error {
 	j.durable = newDurability()
+	if j.cfg.Core.ByStage {
+		j.durable.segs, j.durable.places = j.keep.disk, make(map[uint64]*spilled)
+	}
 	st, err := j.store.opened()
 	if err != nil {
 		return err
@@ -28,10 +31,13 @@ func (j *Job) recover() error {
 	}
 	if !found {
 		j.storeTimers()
-		return nil
-	}
-	if err := j.restore(st, data); err != nil {
+	} else if err := j.restore(st, data); err != nil {
 		return fmt.Errorf("going on from the last epoch: %w", err)
+	}
+	if j.durable.segs != nil {
+		if err := j.durable.segs.sweep(); err != nil {
+			return fmt.Errorf("segment files of an earlier process: %w", err)
+		}
 	}
 	return nil
 }
@@ -104,7 +110,7 @@ func (j *Job) restore(st statebackend.Store, data []byte) error {
 	if err := j.restoreMetrics(st); err != nil {
 		return err
 	}
-	j.info.Log.Info("goes on from its last epoch", "epoch", snap.Epoch, "blocks", blocks)
+	j.info.Log.Info("goes on from its last epoch", "epoch", snap.Epoch, "blocks", blocks, "stages_done", snap.Over(), "stages", len(snap.Stages))
 	return nil
 }
 
@@ -114,7 +120,12 @@ func (j *Job) restoreBlock(st statebackend.Store, stage int, q *core.QueuedBlock
 		err = statebackend.ErrCorrupt
 	}
 	if err == nil {
-		q.Payload, err = readPayload(data)
+		q.Payload, err = readPayload(data, j.durable.segs, stage)
+	}
+	if at, ok := q.Payload.(*spilled); ok && err == nil {
+		at.pin() // once for the block, once for the epoch
+		j.durable.places[uint64(q.ID)] = at
+		j.keep.count(memQueue, blockOverhead)
 	}
 	if data, ok := q.Payload.([]byte); ok && err == nil {
 		q.Payload, _, err = j.keep.keep(stage, data, false)
@@ -133,10 +144,13 @@ func (j *Job) restoreSides(st statebackend.Store, r *stageRun) error {
 		var bad error
 		err := st.Scan(prefix, prefixEnd(string(prefix)), func(k, v []byte) bool {
 			var b core.Block
-			if b, bad = readSideRecord(v); bad == nil {
-				data := b.Payload
-				if bytes, ok := data.([]byte); ok {
-					b.Payload, _, bad = j.keep.keep(r.index, bytes, true)
+			if b, bad = readSideRecord(v, j.durable.segs, r.index); bad == nil {
+				switch data := b.Payload.(type) {
+				case []byte:
+					b.Payload, _, bad = j.keep.keep(r.index, data, true)
+				case *spilled:
+					data.pin() // for the epoch, for good
+					j.keep.count(memQueue, blockOverhead)
 				}
 			}
 			if bad == nil {
@@ -155,7 +169,7 @@ func (j *Job) restoreSides(st statebackend.Store, r *stageRun) error {
 	return nil
 }
 
-func readSideRecord(v []byte) (b core.Block, err error) {
+func readSideRecord(v []byte, segs *segments, stage int) (b core.Block, err error) {
 	var n, m int
 	if b.Hold, n = binary.Varint(v); n <= 0 {
 		return b, statebackend.ErrCorrupt
@@ -163,11 +177,14 @@ func readSideRecord(v []byte) (b core.Block, err error) {
 	if b.Count, m = binary.Varint(v[n:]); m <= 0 {
 		return b, statebackend.ErrCorrupt
 	}
-	if b.Payload, err = readPayload(v[n+m:]); err != nil {
+	if b.Payload, err = readPayload(v[n+m:], segs, stage); err != nil {
 		return b, err
 	}
-	if data, ok := b.Payload.([]byte); ok {
+	switch data := b.Payload.(type) {
+	case []byte:
 		b.Bytes = int64(len(data))
+	case *spilled:
+		b.Bytes = int64(data.n)
 	}
 	return b, nil
 }

@@ -12,7 +12,7 @@ var ErrNoSavepoint = errors.New("the job keeps nothing to go on from: only jobs 
 // where the file system allows. The job runs on: an epoch is one batch, so whatever
 // moment the copy is of, it is of whole epochs. Safe to call at any time.
 func (j *Job) Savepoint(dir string) error {
-	if !j.cfg.Core.Recoverable {
+	if !j.cfg.Core.Recoverable || j.cfg.Core.ByStage {
 		return ErrNoSavepoint
 	}
 	j.store.storeMu.Lock()

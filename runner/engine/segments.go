@@ -15,7 +15,8 @@ var errSpill = errors.New("spilling to disk")
 
 // segments are a job's files of what did not fit in memory: for each stage a row
 // of append-only files, of which one is written at a time. They are scratch:
-// nothing is synced, and what they hold ends with the job.
+// nothing is synced, and what they hold ends with the job. (Those of some jobs last, see
+// lastingsegments.go.)
 //
 // What lies where is known in memory alone (a spilled is a place in a file and a
 // checksum), so the files have no format. A file whose bytes have all been let go
@@ -26,8 +27,13 @@ type segments struct {
 	mem   *memory
 	names func(stage int) string // for files and errors
 
+	// lasting files outlive the process.
+	lasting bool
+
 	filesMu sync.Mutex
 	made    bool
+	// adopted are the files of an earlier process by name, until sweep.
+	adopted map[string]*segmentFile
 	current map[int]*segmentFile
 	// open are the files with a handle, least recently used first.
 	open  []*segmentFile
@@ -90,6 +96,9 @@ func (s *segments) write(stage int, data []byte) (*spilled, error) {
 }
 
 func (s *segments) fail(stage int, err error) error {
+	if s.lasting {
+		return fmt.Errorf("stage %s: %w: its data can't be written to %s: %w (free some space there)", s.names(stage), errSpill, s.dir, err)
+	}
 	return fmt.Errorf("stage %s: %w: its data exceeds the memory budget and can't be written to %s: %w (free some space there, or raise the memory budget)",
 		s.names(stage), errSpill, s.dir, err)
 }
@@ -104,7 +113,7 @@ func (s *segments) reserve(stage int, n int64) (*segmentFile, int64, error) {
 			return nil, 0, err
 		}
 		s.count++
-		f = &segmentFile{stage: stage, path: filepath.Join(s.dir, fmt.Sprintf("%s-%04d.segment", s.names(stage), s.count))}
+		f = &segmentFile{stage: stage, path: filepath.Join(s.dir, fmt.Sprintf("%s-%04d%s", s.names(stage), s.count, segmentExt))}
 		h, err := s.fs.Create(f.path)
 		if err != nil {
 			return nil, 0, err
@@ -214,14 +223,14 @@ func (s *segments) reclaim(f *segmentFile) {
 	_ = s.fs.Remove(f.path) // The directory goes with the job in any case.
 }
 
-// close deletes all files. Nothing may be in use any more.
+// close deletes all files, unless they last. Nothing may be in use any more.
 func (s *segments) close() error {
 	s.filesMu.Lock()
 	defer s.filesMu.Unlock()
 	for len(s.open) > 0 {
 		s.closeHandle(s.open[0])
 	}
-	if !s.made {
+	if !s.made || s.lasting {
 		return nil
 	}
 	s.made = false

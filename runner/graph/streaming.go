@@ -13,6 +13,12 @@ func (p *Plan) Endless() bool {
 	return slices.ContainsFunc(p.Stages, func(s *Stage) bool { return s.Unbounded || s.Kind == TestStream })
 }
 
+// HasEnd says that a job with this plan ends by itself, and that its input is the same if it is
+// read again: it has no source without an end, and no TestStream.
+func (p *Plan) HasEnd() bool {
+	return !slices.ContainsFunc(p.Stages, func(s *Stage) bool { return s.Unbounded || s.Kind == TestStream })
+}
+
 // GroupByState makes all groupings keep what they group in state, as those do whose
 // input has no end. A grouping that waits for its input's end keeps tables in memory
 // and files that are scratch, which nothing could go on from. It is for the time before
