@@ -108,6 +108,8 @@ type testServer struct {
 	conn     *grpc.ClientConn
 	client   jobpb.JobServiceClient
 	server   *Server
+	// log is that of a server in another process.
+	log *syncBuffer
 }
 
 func startServer(t *testing.T) *testServer {

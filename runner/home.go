@@ -37,6 +37,8 @@ type home struct {
 	update *takeover
 	// moved says that the record is this job's.
 	moved bool
+	// batch: the job that lives here ends by itself. See batch.go.
+	batch bool
 	// before removes what an update has taken the place of.
 	before func() error
 	// aside is what the record is to be if the job that lives here has failed, and is to make
@@ -59,6 +61,9 @@ type homeRecord struct {
 	// Generation counts the updates. Store and submission are named by it, so that the
 	// record's rename is the moment at which both change.
 	Generation int
+	// Batch says that the job ends by itself; Submission is a hash of all that was submitted then.
+	Batch      bool   `json:",omitempty"`
+	Submission string `json:",omitempty"`
 	// Failed is why the job failed, empty if it didn't: who starts it again goes on with it,
 	// a server doesn't by itself.
 	Failed string `json:",omitempty"`
@@ -218,6 +223,31 @@ type homes struct {
 // and started again is back before the server has given up its workers.
 const moveTimeout = 10 * time.Second
 
+// tryEnter is enter, if nobody lives there.
+func (h *homes) tryEnter(of *home) (leave func(), ok bool) {
+	h.homesMu.Lock()
+	defer h.homesMu.Unlock()
+	if h.taken[of.dir] != nil {
+		return nil, false
+	}
+	return h.take(of), true
+}
+
+// take makes a home taken; homesMu is held.
+func (h *homes) take(of *home) (leave func()) {
+	if h.taken == nil {
+		h.taken = make(map[string]chan struct{})
+	}
+	mine, dir := make(chan struct{}), of.dir
+	h.taken[dir] = mine
+	return func() {
+		h.homesMu.Lock()
+		defer h.homesMu.Unlock()
+		delete(h.taken, dir)
+		close(mine)
+	}
+}
+
 // enter takes a home, once the job that lives there has ended; the caller calls leave.
 func (h *homes) enter(ctx context.Context, of *home) (leave func(), err error) {
 	timeout := time.NewTimer(moveTimeout)
@@ -226,18 +256,9 @@ func (h *homes) enter(ctx context.Context, of *home) (leave func(), err error) {
 		h.homesMu.Lock()
 		other := h.taken[of.dir]
 		if other == nil {
-			if h.taken == nil {
-				h.taken = make(map[string]chan struct{})
-			}
-			mine := make(chan struct{})
-			h.taken[of.dir] = mine
+			leave := h.take(of)
 			h.homesMu.Unlock()
-			return func() {
-				h.homesMu.Lock()
-				defer h.homesMu.Unlock()
-				delete(h.taken, of.dir)
-				close(mine)
-			}, nil
+			return leave, nil
 		}
 		h.homesMu.Unlock()
 		select {

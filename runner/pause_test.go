@@ -2,6 +2,7 @@ package runner
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
@@ -114,6 +116,8 @@ func serveProcess(t *testing.T, dir string) (_ *testServer, kill func()) {
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), "SUMMERBEAM_TEST_ROLE=server", "SUMMERBEAM_TEST_DIR="+dir)
 	out, err := cmd.StdoutPipe()
+	log := &syncBuffer{}
+	cmd.Stderr = log
 	if err == nil {
 		err = cmd.Start()
 	}
@@ -140,7 +144,25 @@ func serveProcess(t *testing.T, dir string) (_ *testServer, kill func()) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { cc.Close() })
-	return &testServer{t: t, endpoint: address, conn: cc, client: jobpb.NewJobServiceClient(cc)}, kill
+	return &testServer{t: t, endpoint: address, conn: cc, client: jobpb.NewJobServiceClient(cc), log: log}, kill
+}
+
+// syncBuffer is a buffer for several goroutines.
+type syncBuffer struct {
+	bytesMu sync.Mutex
+	bytes   bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.bytesMu.Lock()
+	defer b.bytesMu.Unlock()
+	return b.bytes.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.bytesMu.Lock()
+	defer b.bytesMu.Unlock()
+	return b.bytes.String()
 }
 
 func (s *testServer) awaitState(t *testing.T, id string, want jobpb.JobState_Enum) {
@@ -287,7 +309,7 @@ func TestCancelOfAPausedJob(t *testing.T) {
 		t.Errorf("it has left %v", left)
 	}
 	// Without a home there is nothing to pause in.
-	_, err = s.submitAs(t, "batch", good, opts)
+	_, err = s.submitAs(t, "job", good, opts)
 	if err == nil || !strings.Contains(err.Error(), "pause") {
 		t.Errorf("a job that can't pause: %v", err)
 	}

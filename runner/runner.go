@@ -145,7 +145,9 @@ func (j *jobs) Prepare(info *engine.JobInfo, p *pipepb.Pipeline) (job.Execution,
 	cfg.Core.Ephemeral = j.temp
 	cfg.SpillDir = filepath.Join(j.dir, "spill", info.ID)
 	var lives *home
-	if !j.temp && plan.Endless() {
+	switch {
+	case j.temp:
+	case plan.Endless():
 		plan.GroupByState()
 		cfg.Core.Recoverable = true
 		if lives, err = j.openHome(info, plan, &cfg); err != nil {
@@ -157,13 +159,21 @@ func (j *jobs) Prepare(info *engine.JobInfo, p *pipepb.Pipeline) (job.Execution,
 		if how.planOnly {
 			return &updatePlan{jobs: j, info: info, home: lives, how: how, cfg: cfg.Core}, nil
 		}
-		dir = lives.store()
-	} else if how.wanted {
-		return nil, errors.New("--summerbeam_update is for jobs that outlive their process: those with a source that never ends, and a data directory")
+	case plan.HasEnd():
+		if lives, err = j.batchHome(info, plan, p, &cfg); err != nil {
+			return nil, err
+		}
+		if lives != nil {
+			cfg.Core.Recoverable, cfg.Core.ByStage = true, true
+			cfg.SpillDir = lives.segments()
+		}
+	}
+	if lives == nil && how.wanted || lives != nil && lives.batch && how.planOnly {
+		return nil, errors.New("--summerbeam_update is for jobs that outlive their process: those with a source that never ends, or a name of their own, and a data directory; and =plan only for the former")
 	}
 	if lives == nil && cfg.Core.OnPoison == core.PauseJob {
 		if givenOptions(info.Options)[optionOnPoison] != "" {
-			return nil, fmt.Errorf("--%s=pause is for jobs that outlive their process: those with a source that never ends, and a data directory", optionOnPoison)
+			return nil, fmt.Errorf("--%s=pause is for jobs that outlive their process: those with a source that never ends, or a --job_name, and a data directory", optionOnPoison)
 		}
 		cfg.Core.OnPoison = core.FailJob // the server's default, which is for those that can
 	}
@@ -175,11 +185,19 @@ func (j *jobs) Prepare(info *engine.JobInfo, p *pipepb.Pipeline) (job.Execution,
 	openStore := func(dir string) (statebackend.Store, error) {
 		return j.openStore(dir, func(full bool) bool { return e.NoteDiskFull(full) })
 	}
-	cfg.OpenStore = func() (statebackend.Store, error) {
+	cfg.OpenStore = func() (st statebackend.Store, err error) {
+		dir := dir
+		if lives != nil {
+			dir = lives.store()
+		}
 		if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
 			return nil, fmt.Errorf("job %s: its store: %w", info.ID, err)
 		}
-		st, err := openStore(dir)
+		if lives != nil && lives.batch {
+			st, err = lives.openBatch(openStore, info, how.wanted)
+		} else {
+			st, err = openStore(dir)
+		}
 		if errors.Is(err, statebackend.ErrLocked) && lives != nil {
 			return nil, fmt.Errorf("a job named %q runs already, from %s: give this one another --job_name, or end the other first: %w", info.Name, lives.dir, err)
 		}
@@ -197,8 +215,10 @@ func (j *jobs) Prepare(info *engine.JobInfo, p *pipepb.Pipeline) (job.Execution,
 		if lives != nil {
 			// Behind the store's lock: who is refused must not write in another's home.
 			req := &jobpb.PrepareJobRequest{Pipeline: p, PipelineOptions: info.Options, JobName: info.Name}
-			if st, err = lives.takeOver(st, openStore, cfg.Core, how, info.Log); err != nil {
-				return nil, fmt.Errorf("job %s: %w", info.ID, err)
+			if !lives.batch {
+				if st, err = lives.takeOver(st, openStore, cfg.Core, how, info.Log); err != nil {
+					return nil, fmt.Errorf("job %s: %w", info.ID, err)
+				}
 			}
 			if err := errors.Join(os.RemoveAll(lives.saving()), lives.move(info.ID, req)); err != nil {
 				return nil, errors.Join(fmt.Errorf("job %s: its record: %w", info.ID, err), st.Close())
@@ -254,7 +274,7 @@ func (e *execution) Run(ctx context.Context) error {
 	e.jobs.live.add(e)
 	defer e.jobs.live.remove(e)
 	if e.home != nil {
-		leave, err := e.jobs.homes.enter(ctx, e.home)
+		leave, err := e.enter(ctx)
 		if err != nil {
 			return fmt.Errorf("job %s: %w", e.info.ID, err)
 		}
@@ -266,8 +286,9 @@ func (e *execution) Run(ctx context.Context) error {
 		if errors.As(err, &paused) {
 			return e.pause(paused)
 		}
-		if err != nil && !errors.Is(err, job.ErrCancelled) {
-			if ctx.Err() == nil && e.home.moved {
+		ownFault := err != nil && ctx.Err() == nil && e.home.moved
+		if err != nil && !errors.Is(err, job.ErrCancelled) && !(e.home.batch && ownFault && !engine.NotBegun(err)) {
+			if ownFault && !e.home.batch {
 				// It is the job's own fault: the next server would only fail again.
 				err = errors.Join(err, e.home.fail(err))
 			}
@@ -280,6 +301,18 @@ func (e *execution) Run(ctx context.Context) error {
 		err = fmt.Errorf("removing the job's store: %w", rerr)
 	}
 	return err
+}
+
+// enter takes the job's home. A batch job that finds its own taken takes another.
+func (e *execution) enter(ctx context.Context) (leave func(), err error) {
+	if e.home.batch {
+		if leave, ok := e.jobs.homes.tryEnter(e.home); ok {
+			return leave, nil
+		}
+		e.home.dir = e.jobs.ownHome(e.info)
+		e.Job.SpillTo(e.home.segments())
+	}
+	return e.jobs.homes.enter(ctx, e.home)
 }
 
 // Result is what is left of an embedded job.

@@ -35,7 +35,7 @@ func (s *Server) Savepoint(ctx context.Context, job, to string, keep int) (*save
 func (j *jobs) artifactsDir() string { return filepath.Join(j.dir, "artifacts") }
 
 func (e *execution) savepoint(ctx context.Context, to string, keep int) (done *savepoints.Saved, err error) {
-	if e.home == nil {
+	if e.home == nil || e.home.batch {
 		return nil, e.Job.Savepoint("")
 	}
 	e.saveMu.Lock()
