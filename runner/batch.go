@@ -3,7 +3,9 @@ package runner
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -23,8 +25,8 @@ import (
 // that of a job without end:
 //
 //   - What lives in it is known by all that was submitted and not by its shape alone: the same
-//     pipeline over another day's files is another job. It begins anew, in the home's place, unless it
-//     says that it takes over what is there (--summerbeam_update).
+//     pipeline over another day's files is another job. It begins anew, in the home's place. With
+//     --summerbeam_update settings of DoFns may differ, and it goes on.
 //   - It is removed when the job fails, as it was always done with batch jobs: who wants to correct
 //     a program and go on has the job pause (--summerbeam_on_poison=pause).
 //   - While a batch job runs another of its name may, as it always might: in a home of its own.
@@ -84,23 +86,37 @@ func (h *home) goesOn(mayDiffer bool) bool {
 		old.Shards == h.record.Shards && old.StateSlots == h.record.StateSlots && old.StateShards == h.record.StateShards
 }
 
-// openBatch opens the store of a batch job's home, and removes what is there of another job. The
-// caller has entered the home.
+// openBatch opens the store of a batch job's home, and makes room there if what it has is of another
+// job. The caller has entered the home. mayDiffer is goesOn's.
 func (h *home) openBatch(open func(dir string) (statebackend.Store, error), info *engine.JobInfo, mayDiffer bool) (statebackend.Store, error) {
 	st, err := open(h.store()) // its lock keeps other processes out
 	if err != nil || h.goesOn(mayDiffer) {
 		return st, err
 	}
-	if exists(h.file()) {
-		info.Log.Warn("a batch job of this name was left here and is not the same: this one begins anew", "name", info.Name, "dir", h.dir)
-	}
 	if err := st.Close(); err != nil {
 		return nil, err
+	}
+	old, err := h.read()
+	switch {
+	case err == nil && mayDiffer:
+		return nil, fmt.Errorf("a batch job named %q was left in %s with another pipeline, and only the same one can go on with it: say nothing of --%s to begin anew", info.Name, h.dir, optionUpdate)
+	case err == nil && old.Paused != nil:
+		other := home{dir: h.dir, record: old, aside: &old}
+		aside := other.asideDir()
+		if err := other.moveAside(); err != nil {
+			return nil, err
+		}
+		info.Log.Warn("a batch job of this name is paused, and is not the same: its state is put aside, and this one begins anew", "name", info.Name, "dir", aside)
+	case !errors.Is(err, fs.ErrNotExist):
+		info.Log.Warn("a batch job of this name was left here and is not the same: this one begins anew", "name", info.Name, "dir", h.dir)
 	}
 	for _, what := range []string{h.file(), h.store(), h.segments()} {
 		if err := os.RemoveAll(what); err != nil {
 			return nil, err
 		}
+	}
+	if err := os.MkdirAll(h.dir, 0o755); err != nil {
+		return nil, err
 	}
 	return open(h.store())
 }

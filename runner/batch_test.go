@@ -260,3 +260,62 @@ func TestABatchJobLeftBehind(t *testing.T) {
 		t.Errorf("homes %v are left", left)
 	}
 }
+
+// TestAPausedBatchJob is resumed behind its last stage that had ended; another job of its name puts it aside.
+func TestAPausedBatchJob(t *testing.T) {
+	dir, files := t.TempDir(), t.TempDir()
+	excuse := filepath.Join(files, "excuse")
+	s, _ := startServerIn(t, dir)
+	pause := map[string]any{"beam:option:summerbeam_on_poison:v1": "pause"}
+	build := func(into string, excuse string) func(beam.Scope) {
+		return func(s beam.Scope) {
+			made := beam.ParDo(s, &maker{Dir: into, Each: 100}, beam.Create(s, 0))
+			sums := beam.ParDo(s, &taker{Dir: into, Name: "first"}, beam.GroupByKey(s, made))
+			beam.ParDo(s, &picky{Bad: 450, Excuse: excuse}, sums) // the sum of k0
+		}
+	}
+	id, err := s.submitAs(t, "nightly", build(files, excuse), pause)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.awaitState(t, id, jobpb.JobState_STOPPED)
+	if err := os.WriteFile(excuse, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := AskResume(t.Context(), s.conn, "nightly"); err != nil {
+		t.Fatal(err)
+	}
+	if st := s.awaitEnd(t, id); st != jobpb.JobState_DONE {
+		t.Fatalf("resumed it has ended %v", st)
+	}
+	if got := noted(t, filepath.Join(files, "made")); got["0"] != 1 {
+		t.Errorf("its first stage has run %v", got)
+	}
+	if got := noted(t, filepath.Join(files, "first")); len(got) != 10 {
+		t.Errorf("its second stage has taken %v", got)
+	}
+	if err := os.Remove(excuse); err != nil {
+		t.Fatal(err)
+	}
+	if id, err = s.submitAs(t, "nightly", build(files, excuse), pause); err != nil {
+		t.Fatal(err)
+	}
+	s.awaitState(t, id, jobpb.JobState_STOPPED)
+	next := t.TempDir()
+	other, err := s.submitAs(t, "nightly", build(next, files), pause)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st := s.awaitEnd(t, other); st != jobpb.JobState_DONE {
+		t.Errorf("the next night's job has ended %v", st)
+	}
+	if got := noted(t, filepath.Join(next, "made")); got["0"] != 1 {
+		t.Errorf("the next night's first stage has run %v", got)
+	}
+	if st := s.awaitEnd(t, id); st != jobpb.JobState_UPDATED {
+		t.Errorf("the paused job is %v", st)
+	}
+	if aside, err := filepath.Glob(filepath.Join(dir, "failed", "batch-nightly-*", "job.json")); err != nil || len(aside) != 1 {
+		t.Errorf("put aside are %v (%v), want one job", aside, err)
+	}
+}

@@ -2,15 +2,18 @@ package main
 
 import (
 	"context"
+	"errors"
 	"net"
 	"os"
 	"testing"
 	"time"
 
+	fnpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/fnexecution_v1"
 	jobpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/jobmanagement_v1"
 	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/summerbeam/summerbeam/runner/engine"
+	"github.com/summerbeam/summerbeam/runner/engine/capsule"
 	"github.com/summerbeam/summerbeam/runner/job"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
@@ -26,6 +29,9 @@ func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(env *testscript.Env) error {
+			if err := writeCapsule(env.WorkDir + "/sample.capsule.zip"); err != nil {
+				return err
+			}
 			endpoint, stop, err := serveOneJob(env.WorkDir + "/.artifacts")
 			if err != nil {
 				return err
@@ -48,6 +54,19 @@ func TestScript(t *testing.T) {
 			"started": started,
 		},
 	})
+}
+
+// writeCapsule writes a capsule of two elements.
+func writeCapsule(name string) error {
+	f, err := os.Create(name)
+	if err != nil {
+		return err
+	}
+	c := capsule.Capsule{
+		Header:     capsule.Header{Job: "job-1", Name: "clicks", Stage: "s02", Transforms: []string{"parse", "count"}, Transform: "count", Elements: 2},
+		Descriptor: &fnpb.ProcessBundleDescriptor{}, Error: "division by zero",
+	}
+	return errors.Join(c.Write(f), f.Close())
 }
 
 // started waits until the server with the data directory args[0] is about to listen.
