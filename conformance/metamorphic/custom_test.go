@@ -19,25 +19,27 @@ import (
 
 // The Go SDK has no way to write a WindowFn, so these pipelines are a scripted SDK's, which
 // says by its own code which windows elements are in, and how windows merge: as sessions do
-// ("overlap"), or all that begin in the same ten milliseconds ("blocks"). To the runner both
-// are unknown. Scripts don't combine.
+// ("overlap"), or all that begin in the same ten milliseconds ("blocks"). "steps" don't merge,
+// so a DoFn with state may keep what is in them until they expire. To the runner all are
+// unknown. Scripts don't combine.
 
 // TestCustomPanes: a pipeline with WindowFns of its own has the panes that the model says.
 func TestCustomPanes(t *testing.T) {
 	sdk := &testkit.SDK{
 		DoFns: map[string]testkit.DoFn{
+			"keep":     keep,
 			"observe0": {Process: observing(0)},
 			"observe1": {Process: observing(1)},
 		},
 		Windows: map[string]testkit.WindowFn{},
 	}
-	for _, f := range []windowing{{kind: "overlap", size: 3}, {kind: "overlap", size: 7}, {kind: "blocks"}} {
+	for _, f := range []windowing{{kind: "overlap", size: 3}, {kind: "overlap", size: 7}, {kind: "blocks"}, {kind: "steps"}} {
 		sdk.Windows[f.name()] = f.scripted()
 	}
 	s := newSite(t)
 	s.workers = sdk.Start(t)
 	rapid.Check(t, func(t *rapid.T) {
-		p := drawProgram(t, "overlap", "blocks")
+		p := drawProgram(t, "overlap", "blocks", "steps")
 		for _, g := range p.groupings {
 			g.combine = false
 		}
@@ -140,18 +142,25 @@ func (p *program) custom(env *pipepb.Environment, run int64) *pipepb.Pipeline {
 	b.TestStream("~in:kv<string,string>", events...)
 	for i, g := range p.groupings {
 		b.Strategy(fmt.Sprint("strategy", i), p.windows.name(), "interval_window", func(s *pipepb.WindowingStrategy) {
-			s.MergeStatus = pipepb.MergeStatus_NEEDS_MERGE
+			if s.MergeStatus = pipepb.MergeStatus_NON_MERGING; p.windows.merging() {
+				s.MergeStatus = pipepb.MergeStatus_NEEDS_MERGE
+			}
 			s.Trigger, s.AccumulationMode, s.OutputTime = g.trigger.proto(), g.mode, g.output
 			s.ClosingBehavior, s.OnTimeBehavior, s.AllowedLateness = g.closing, g.onTime, p.lateness
 		})
 	}
-	b.WindowInto("windows", "in", "~observed-1:kv<string,string>", "strategy0")
+	b.WindowInto("windows", "in", "~windowed:kv<string,string>", "strategy0")
+	in := "windowed"
+	if p.keep {
+		in = addKeep(b, in)
+	}
 	last := "strategy" + fmt.Sprint(len(p.groupings)-1)
 	for i := range p.groupings {
 		grouped := fmt.Sprint("grouped", i)
-		b.Add("group"+fmt.Sprint(i), "beam:transform:group_by_key:v1", "", nil,
-			[]string{fmt.Sprint("observed", i-1)}, []string{"~" + grouped + ":kv<string,iterable<string>>@" + last})
-		b.ParDo(fmt.Sprint("observe", i), grouped, nil, fmt.Sprintf("~observed%d:kv<string,string>@%s", i, last))
+		b.Add(fmt.Sprint("group", i), "beam:transform:group_by_key:v1", "", nil,
+			[]string{in}, []string{"~" + grouped + ":kv<string,iterable<string>>@" + last})
+		in = fmt.Sprint("observed", i)
+		b.ParDo(fmt.Sprint("observe", i), grouped, nil, "~"+in+":kv<string,string>@"+last)
 	}
 	return b.P
 }

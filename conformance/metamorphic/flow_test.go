@@ -38,6 +38,9 @@ func (p *program) run(start int64) *flow {
 		f.remember = newRemembering(p, start)
 		f.stages = append(f.stages, f.remember)
 	}
+	if p.keep {
+		f.stages = append(f.stages, &keeping{lateness: p.lateness, in: beginning, out: beginning})
+	}
 	for i, g := range p.groupings {
 		m := &model{grouping: g, windows: p.windows, lateness: p.lateness, number: i, in: beginning, out: beginning, processing: start}
 		f.groupings = append(f.groupings, m)

@@ -15,6 +15,7 @@ type program struct {
 	windows   windowing
 	lateness  int64
 	stateful  *stateful // nil: none
+	keep      bool      // a DoFn that waits for windows to expire, see keeping_test.go
 	groupings []*grouping
 	events    []event
 }
@@ -93,6 +94,8 @@ func (f windowing) assign(at int64) []window {
 		return []window{{at / f.size * f.size, at/f.size*f.size + f.size}}
 	case "sessions", "overlap":
 		return []window{{at, at + f.size}}
+	case "steps":
+		return []window{{at / 10 * 10, at/10*10 + 10 + at/10%2*5}}
 	case "blocks":
 		return []window{{at, min(at+3, at/blockSize*blockSize+blockSize)}}
 	case "sliding":
@@ -142,7 +145,11 @@ func drawProgram(t *rapid.T, windows ...string) *program {
 		}
 		p.groupings = append(p.groupings, &next)
 	}
-	if !p.windows.merging() && rapid.Bool().Draw(t, "stateful") {
+	switch {
+	case p.windows.merging() || rapid.Bool().Draw(t, "stateless"):
+	case p.windows.kind == "steps":
+		p.keep = true
+	default:
 		p.stateful = drawStateful(t, p.windows)
 	}
 	if len(p.groupings) > 1 {
@@ -163,7 +170,7 @@ func (p *program) settleChain() {
 		// Which windows are still there to merge with is open too. So the first grouping
 		// sends on each window once, and none that overlaps with one sent before.
 		first.trigger, first.output, p.lateness = &trigger{kind: "default"}, pipepb.OutputTime_END_OF_WINDOW, 0
-	case p.stateful != nil || first.trigger.kind != "default" && first.trigger.kind != "end of window":
+	case p.stateful != nil || p.keep || first.trigger.kind != "default" && first.trigger.kind != "end of window":
 		p.lateness = 0
 	case p.lateness > 0: // nothing holds the watermark behind the end of a window
 		first.output, second.output = pipepb.OutputTime_END_OF_WINDOW, pipepb.OutputTime_END_OF_WINDOW
@@ -200,7 +207,7 @@ func drawEvents(t *rapid.T, p *program) []event {
 		switch k := rapid.IntRange(0, 9).Draw(t, "event"); {
 		case k < 4:
 			events = append(events, event{elements: []element{draw(0)}})
-		case k < 6 && p.stateful == nil && !p.groupings[0].trigger.eager() && watermark <= 40:
+		case k < 6 && p.stateful == nil && !p.keep && !p.groupings[0].trigger.eager() && watermark <= 40:
 			var es []element
 			for range rapid.IntRange(1, 6).Draw(t, "together") {
 				es = append(es, draw(watermark))
@@ -219,6 +226,9 @@ func drawEvents(t *rapid.T, p *program) []event {
 func (p *program) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%+v, lateness %d", p.windows, p.lateness)
+	if p.keep {
+		b.WriteString("\n  keep until windows expire")
+	}
 	if p.stateful != nil {
 		fmt.Fprintf(&b, "\n  stateful %+v", *p.stateful)
 	}
