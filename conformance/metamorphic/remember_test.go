@@ -52,8 +52,11 @@ func newRemember(run int64, s *stateful) *remember {
 
 func (f *remember) ProcessElement(w beam.Window, at beam.EventTime, sp state.Provider, tp timers.Provider, key string, v int64, emit func(string, int64)) error {
 	text, err := f.Draws.element(v, at.Milliseconds(), windowOf(w), &touching{f, sp, tp, key, emit})
+	if err != nil {
+		return err
+	}
 	runs.of(f.Run).note(note{key, windowOf(w), text})
-	return err
+	return nil
 }
 
 func (f *remember) OnTimer(w beam.Window, at beam.EventTime, sp state.Provider, tp timers.Provider, key string, t timers.Context, emit func(string, int64)) error {
@@ -62,8 +65,11 @@ func (f *remember) OnTimer(w beam.Window, at beam.EventTime, sp state.Provider, 
 		return err
 	}
 	text, err := f.Draws.timer(tag, at.Milliseconds(), windowOf(w), &touching{f, sp, tp, key, emit})
+	if err != nil {
+		return err
+	}
 	runs.of(f.Run).note(note{key, windowOf(w), text})
-	return err
+	return nil
 }
 
 // touching is the memory of one call.

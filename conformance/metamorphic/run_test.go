@@ -2,9 +2,14 @@ package metamorphic
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"math"
+	"math/rand/v2"
 	"os"
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/core/runtime/graphx"
@@ -15,6 +20,7 @@ import (
 	"github.com/summerbeam/summerbeam/runner"
 	"github.com/summerbeam/summerbeam/runner/engine"
 	"github.com/summerbeam/summerbeam/runner/engine/core"
+	"github.com/summerbeam/summerbeam/statebackend/memstore"
 	"github.com/summerbeam/summerbeam/statebackend/stores"
 )
 
@@ -26,6 +32,9 @@ type way struct {
 	durable        bool
 	shards, slots  int
 	bundleElements int64
+	// crashes are after how many operations of its store each run of the job but the last
+	// ends, with what a power cut would leave of the store. The job is durable then.
+	crashes []int
 	// split asks for splits of bundles that are slowed down so that there is time for it.
 	split bool
 }
@@ -34,15 +43,19 @@ type way struct {
 const start = 1000
 
 func drawWay(t *rapid.T) way {
-	return way{
+	w := way{
 		served:         rapid.IntRange(0, 7).Draw(t, "served") == 0,
 		store:          rapid.SampledFrom([]string{stores.Pebble, stores.Default()}).Draw(t, "store"),
-		durable:        rapid.IntRange(0, 3).Draw(t, "durable") == 0,
+		durable:        rapid.IntRange(0, 2).Draw(t, "durable") == 0,
 		shards:         rapid.IntRange(1, 5).Draw(t, "shards"),
 		slots:          rapid.IntRange(1, 4).Draw(t, "slots"),
 		bundleElements: rapid.SampledFrom([]int64{1, 2, 10_000}).Draw(t, "bundle elements"),
 		split:          rapid.IntRange(0, 5).Draw(t, "split") == 0,
 	}
+	if w.durable && !w.served && rapid.Bool().Draw(t, "crash") {
+		w.crashes = rapid.SliceOfN(rapid.IntRange(1, 60), 1, 3).Draw(t, "crashes")
+	}
+	return w
 }
 
 // run runs the program and returns what was seen.
@@ -91,6 +104,32 @@ func (w way) embedded(ctx context.Context, name string, pb *pipepb.Pipeline) err
 		defer os.RemoveAll(dir)
 		cfg.DataDir = dir
 	}
+	if len(w.crashes) > 0 {
+		return w.crashing(ctx, cfg, name, pb)
+	}
 	_, err := runner.RunEmbedded(ctx, cfg, name, pb, nil, inproc.Workers{})
 	return err
+}
+
+var errCrash = errors.New("the power is off")
+
+// crashing runs a job again and again, each time on what a crash has left of its store.
+func (w way) crashing(ctx context.Context, cfg runner.Config, name string, pb *pipepb.Pipeline) error {
+	var left atomic.Int64
+	disk := memstore.NewDisk(func(string) error {
+		if left.Add(-1) < 0 {
+			return errCrash
+		}
+		return nil
+	})
+	for i, n := range append(slices.Clone(w.crashes), math.MaxInt64) {
+		left.Store(int64(n))
+		cfg.OpenStore = disk.Open
+		_, err := runner.RunEmbedded(ctx, cfg, name, pb, nil, inproc.Workers{})
+		if err == nil || left.Load() >= 0 {
+			return err
+		}
+		disk = disk.Crash(rand.New(rand.NewPCG(uint64(n), uint64(i))))
+	}
+	return errors.New("BUG: the last run has crashed")
 }
