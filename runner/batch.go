@@ -128,7 +128,9 @@ func submissionHash(p *pipepb.Pipeline, info *engine.JobInfo) (string, error) {
 	for id := range p.GetComponents().GetEnvironments() {
 		p.Components.Environments[id] = &pipepb.Environment{}
 	}
+	slices.Sort(p.RootTransformIds) // Go's come in any order
 	for _, t := range p.GetComponents().GetTransforms() {
+		slices.Sort(t.Subtransforms)
 		if err := settleParDo(t); err != nil {
 			return "", err
 		}

@@ -160,7 +160,10 @@ func TestSubmissionsDiffer(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		h, err := submissionHash(marshal(t, processes(t), threeStages("dir", each, "")), &engine.JobInfo{Options: opts})
+		h, err := submissionHash(marshal(t, processes(t), func(s beam.Scope) {
+			threeStages("dir", each, "")(s.Scope("one"))
+			threeStages("dir", each, "")(s.Scope("two"))
+		}), &engine.JobInfo{Options: opts})
 		if err != nil {
 			t.Fatal(err)
 		}

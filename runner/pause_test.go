@@ -272,6 +272,9 @@ func TestResume(t *testing.T) {
 	stop()
 	s, _ = startServerIn(t, dir)
 	s.awaitState(t, id, jobpb.JobState_STOPPED)
+	if ids, err := AskPaused(t.Context(), s.conn); err != nil || len(ids) != 1 || !ids[id] {
+		t.Errorf("paused are %v (%v), want %s", ids, err, id)
+	}
 	if err := os.WriteFile(excuse, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
