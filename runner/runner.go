@@ -287,8 +287,10 @@ func (e *execution) Run(ctx context.Context) error {
 			return e.pause(paused)
 		}
 		ownFault := err != nil && ctx.Err() == nil && e.home.moved
-		if err != nil && !errors.Is(err, job.ErrCancelled) && !(e.home.batch && ownFault && !engine.NotBegun(err)) {
-			if ownFault && !e.home.batch {
+		// A batch job's own fault is its end, but not that of its disk.
+		over := e.home.batch && ownFault && !engine.NotBegun(err) && !engine.DiskFault(err)
+		if err != nil && !errors.Is(err, job.ErrCancelled) && !over {
+			if ownFault {
 				// It is the job's own fault: the next server would only fail again.
 				err = errors.Join(err, e.home.fail(err))
 			}

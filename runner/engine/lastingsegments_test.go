@@ -34,6 +34,11 @@ type batchLife struct {
 // last life it takes nothing.
 func live(t *testing.T, disk *memstore.Disk, dir string, budget int64, last bool) *batchLife {
 	t.Helper()
+	return liveOn(t, osFiles{}, disk, dir, budget, last)
+}
+
+func liveOn(t *testing.T, files fileSystem, disk *memstore.Disk, dir string, budget int64, last bool) *batchLife {
+	t.Helper()
 	l := &batchLife{ended: make(chan error, 1)}
 	plan := testPlan(&graph.Input{Keyed: true, Grouping: &graph.Grouping{Strategy: &pipepb.WindowingStrategy{OutputTime: pipepb.OutputTime_END_OF_WINDOW}}})
 	s := &script{stages: map[string]func(context.Context, *Bundle) (*Result, error){
@@ -56,7 +61,7 @@ func live(t *testing.T, disk *memstore.Disk, dir string, budget int64, last bool
 	}}
 	var err error
 	l.job, err = New(Config{
-		Workers: s, Core: core.Config{Recoverable: true, ByStage: true, Shards: 2}, MemoryBytes: budget, SpillDir: dir,
+		Workers: s, Core: core.Config{Recoverable: true, ByStage: true, Shards: 2}, MemoryBytes: budget, SpillDir: dir, files: files,
 		OpenStore: func() (statebackend.Store, error) { return disk.Open("job", statebackend.Options{}) },
 	}, &JobInfo{ID: "job", Log: slog.New(slog.DiscardHandler)}, plan)
 	if err != nil {
@@ -158,18 +163,20 @@ func (u unsynced) Create(path string) (file, error) {
 	return unsyncedFile{f}, err
 }
 
-// TestSegmentsAreSynced before the epoch that names them: if they can't be, it isn't written.
+// TestSegmentsAreSynced before the epoch that names them: if they can't be, it isn't written, and the
+// job fails by its disk.
 func TestSegmentsAreSynced(t *testing.T) {
-	l := live(t, memstore.NewDisk(nil), t.TempDir(), 1<<30, false)
-	l.cancel()
-	<-l.ended
-	l.job.keep.disk.fs = unsynced{}
-	at, err := l.job.keep.disk.write(1, []byte("bytes"))
+	disk := memstore.NewDisk(nil)
+	err := <-liveOn(t, unsynced{}, disk, t.TempDir(), 1<<30, true).ended
+	if !DiskFault(err) || !strings.Contains(err.Error(), "no sync") {
+		t.Errorf("the job ends with %v", err)
+	}
+	st, err := disk.Open("job", statebackend.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := l.job.keep.disk.sync([]*spilled{at}); !errors.Is(err, errSpill) || !strings.Contains(err.Error(), "no sync") {
-		t.Errorf("sync: %v", err)
+	if _, found, err := st.Get(nil, []byte{recoveryMark, recordCore}); found || err != nil {
+		t.Errorf("an epoch is there: %v, %v", found, err)
 	}
 }
 

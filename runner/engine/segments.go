@@ -13,6 +13,10 @@ import (
 // data that isn't what was written. Another attempt of a bundle would not help.
 var errSpill = errors.New("spilling to disk")
 
+// DiskFault says that a job's Run has returned err because of its segment files: their disk is full,
+// or broken.
+func DiskFault(err error) bool { return errors.Is(err, errSpill) }
+
 // segments are a job's files of what did not fit in memory: for each stage a row
 // of append-only files, of which one is written at a time. They are scratch:
 // nothing is synced, and what they hold ends with the job. (Those of some jobs last, see
