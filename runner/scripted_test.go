@@ -30,13 +30,21 @@ func (n *notes) add(format string, args ...any) {
 	n.all = append(n.all, fmt.Sprintf(format, args...))
 }
 
-// expect compares the notes, in the order of their keys: those of one stay as they came.
+// expect compares the notes. Those of one key, of panes those of one key and window, are in
+// the order in which they came; between them there is none.
 func (n *notes) expect(t *testing.T, want ...string) {
 	t.Helper()
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	key := func(note string) string { return strings.Fields(note)[0] }
-	slices.SortStableFunc(n.all, func(a, b string) int { return strings.Compare(key(a), key(b)) })
+	of := func(note string) string {
+		if window, _, ok := strings.Cut(note, " #"); ok {
+			return window
+		}
+		return strings.Fields(note)[0]
+	}
+	for _, notes := range [][]string{n.all, want} {
+		slices.SortStableFunc(notes, func(a, b string) int { return strings.Compare(of(a), of(b)) })
+	}
 	if !slices.Equal(n.all, want) {
 		t.Errorf("got\n  %s\nwant\n  %s", strings.Join(n.all, "\n  "), strings.Join(want, "\n  "))
 	}
