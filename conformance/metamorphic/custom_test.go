@@ -44,14 +44,18 @@ func TestCustomPanes(t *testing.T) {
 			g.combine = false
 		}
 		w := drawWay(t)
-		w.served, w.split = true, false // scripted workers are served, and split nothing
+		w.served, w.split, w.crashes = true, false, nil // scripted workers are served, and split nothing
+		f := p.run(start)
+		if f.unclear() {
+			t.Skip("the model leaves it open")
+		}
 		ctx, stop := context.WithTimeout(context.Background(), time.Minute)
 		defer stop()
 		id := runs.begin()
 		if err := w.submit(ctx, s, fmt.Sprintf("custom-%d", id), p.custom(s.workers, id)); err != nil {
 			t.Fatalf("%v\nrun by %+v: %v", p, w, err)
 		}
-		if diff := cmp.Diff(p.run(start).lines(), runs.end(id).lines()); diff != "" {
+		if diff := cmp.Diff(f.lines(), runs.end(id).lines()); diff != "" {
 			t.Fatalf("%v\nrun by %+v (-model +run):\n%s", p, w, diff)
 		}
 	})

@@ -1,5 +1,7 @@
 package metamorphic
 
+import "slices"
+
 // item is an element in one of its windows, on its way from stage to stage.
 type item struct {
 	key    string
@@ -108,4 +110,9 @@ func (f *flow) panes() (all []pane) {
 		}
 	}
 	return all
+}
+
+// unclear says that what is right is open.
+func (f *flow) unclear() bool {
+	return slices.ContainsFunc(f.groupings, func(m *model) bool { return m.unclear })
 }

@@ -28,11 +28,15 @@ func TestPanes(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p := drawProgram(t, standard...)
 		w := drawWay(t)
+		f := p.run(start)
+		if f.unclear() {
+			t.Skip("the model leaves it open")
+		}
 		got, err := w.run(s, p)
 		if err != nil {
 			t.Fatalf("%v\nrun by %+v: %v", p, w, err)
 		}
-		want, seen := p.run(start).lines(), got.lines()
+		want, seen := f.lines(), got.lines()
 		if len(w.crashes) > 0 {
 			// What was not durable comes again, and must be the same.
 			want, seen = once(want), once(seen)

@@ -58,7 +58,9 @@ type model struct {
 	panes               []pane
 	// told is how many of the panes sent has returned.
 	told int
-	late int
+	// unclear: the model leaves it open how a pane came; see pass.
+	unclear bool
+	late    int
 }
 
 // cell is a key and window.
@@ -210,8 +212,11 @@ func (m *model) send(c *cell, last bool, out int64) {
 }
 
 // pass moves the processing time on.
+//
+// When several windows fire at once, and what was in one of them held the watermark before
+// the end of another, that other's pane is on time if it is sent first, and late if not.
 func (m *model) pass(by int64) {
-	before := m.processing
+	before, sent := m.processing, len(m.panes)
 	m.processing += by
 	for _, c := range m.cells {
 		due := false
@@ -221,6 +226,11 @@ func (m *model) pass(by int64) {
 		}
 	}
 	m.settle()
+	if len(m.panes) > sent+1 {
+		for _, p := range m.panes[sent:] {
+			m.unclear = m.unclear || p.timing == "on-time" && m.out > p.window.max()
+		}
+	}
 }
 
 // advance moves the watermark on.
