@@ -21,8 +21,9 @@ type readConfig struct {
 	// Discover is how often to look for new partitions, Group who is told of offsets.
 	Discover time.Duration
 	Group    string
-	// Clock is record or processing.
-	Clock     string
+	// Clock says where timestamps come from, Extractor the name of the function if there is one.
+	Clock     clock
+	Extractor string
 	Disorder  time.Duration
 	IdleAfter time.Duration
 }
@@ -63,19 +64,6 @@ func DiscoverEvery(d time.Duration) ReadOption { return func(c *readConfig) { c.
 // show how far behind it is. Nothing is ever read from there, unless From says so.
 func TellGroup(group string) ReadOption { return func(c *readConfig) { c.Group = group } }
 
-// RecordTime takes elements' timestamps from the records', and expects records to be out
-// of order by no more than disorder. It is the default, without disorder.
-func RecordTime(disorder time.Duration) ReadOption {
-	return func(c *readConfig) { c.Clock, c.Disorder = "record", disorder }
-}
-
-// ProcessingTime takes elements' timestamps from the clock.
-func ProcessingTime() ReadOption { return func(c *readConfig) { c.Clock = "processing" } }
-
-// IdleAfter lets the watermark go on with the clock in partitions that have had no record
-// for so long. Without it, a partition without records holds the watermark for ever.
-func IdleAfter(d time.Duration) ReadOption { return func(c *readConfig) { c.IdleAfter = d } }
-
 func (c *readConfig) check() error {
 	if err := c.Cluster.check(); err != nil {
 		return err
@@ -84,6 +72,9 @@ func (c *readConfig) check() error {
 		return errors.New("kafkaio: no topics to read: use Topics or TopicPattern")
 	}
 	if _, err := c.pattern(); err != nil {
+		return err
+	}
+	if err := c.checkClock(); err != nil {
 		return err
 	}
 	switch c.OutOfRange {
@@ -98,9 +89,12 @@ func (c *readConfig) check() error {
 // other, as Beam's transforms do while a pipeline is built.
 func Read(s beam.Scope, c Cluster, opts ...ReadOption) beam.PCollection {
 	s = s.Scope("kafkaio.Read")
-	conf := readConfig{Cluster: c, From: Earliest(), Discover: time.Minute, Clock: "record"}
+	conf := readConfig{Cluster: c, From: Earliest(), Discover: time.Minute, Clock: recordTime}
 	for _, o := range opts {
 		o(&conf)
+	}
+	if conf.Clock == appendTime && conf.IdleAfter == 0 {
+		conf.IdleAfter = appendSkew
 	}
 	if err := conf.check(); err != nil {
 		panic(err)

@@ -35,7 +35,11 @@ const (
 
 // reader is what both kinds of reading have in common. A restriction is a range of
 // offsets.
-type reader struct{ Conf readConfig }
+type reader struct {
+	Conf readConfig
+
+	extract func(Record) time.Time // for extractedTime
+}
 
 func (*reader) CreateInitialRestriction(p Partition) offsetrange.Restriction {
 	return offsetrange.Restriction{Start: p.Start, End: p.Stop}
@@ -68,7 +72,7 @@ type turn struct {
 const claimRecords = 64
 
 // read claims and emits records from an offset on until the turn ends.
-func (f *reader) read(ctx context.Context, rt *offsets, p Partition, from int64, emit func(ts int64, r *kgo.Record)) (turn, error) {
+func (f *reader) read(ctx context.Context, rt *offsets, p Partition, from int64, emit func(ts int64, r Record)) (turn, error) {
 	t := turn{next: from}
 	fd, err := takeFeed(&f.Conf.Cluster, p.Topic, p.Number, t.next, f.Conf.Isolated)
 	if err != nil {
@@ -89,7 +93,10 @@ func (f *reader) read(ctx context.Context, rt *offsets, p Partition, from int64,
 		}
 		for len(records) > 0 && !t.over {
 			n := min(claimRecords, len(records))
-			f.take(rt, records[:n], &t, emit)
+			if err = f.take(rt, records[:n], &t, emit); err != nil {
+				fd.cl.Close()
+				return t, err
+			}
 			records = records[n:]
 		}
 		if t.over {
@@ -102,10 +109,10 @@ func (f *reader) read(ctx context.Context, rt *offsets, p Partition, from int64,
 }
 
 // take claims records and emits them.
-func (f *reader) take(rt *offsets, records []*kgo.Record, t *turn, emit func(ts int64, r *kgo.Record)) {
+func (f *reader) take(rt *offsets, records []*kgo.Record, t *turn, emit func(ts int64, r Record)) error {
 	last := records[len(records)-1].Offset
 	if last < t.next {
-		return // what a compressed batch has in front of the offset asked for
+		return nil // what a compressed batch has in front of the offset asked for
 	}
 	claimed := rt.claim(last)
 	now := time.Now().UnixMilli()
@@ -113,14 +120,16 @@ func (f *reader) take(rt *offsets, records []*kgo.Record, t *turn, emit func(ts 
 		if rec.Offset < t.next || rec.Offset >= claimed || rec.Attrs.IsControl() {
 			continue
 		}
-		ts := now
-		if f.Conf.Clock != "processing" {
-			ts = rec.Timestamp.UnixMilli()
+		r := fromKafka(rec)
+		ts, err := f.timestamp(rec, &r, now)
+		if err != nil {
+			return err
 		}
-		emit(ts, rec)
+		emit(ts, r)
 		t.records++
 	}
 	t.next, t.over = claimed, claimed <= last
+	return nil
 }
 
 // skip goes on where the user wants to when the next offset is gone.
@@ -163,8 +172,8 @@ func (*readUnbounded) WatermarkEstimatorState(w *watermark) int64 { return w.now
 
 func (f *readUnbounded) ProcessElement(ctx context.Context, w *watermark, rt *offsets, p Partition, emit func(beam.EventTime, Record), position func(string, int64)) (sdf.ProcessContinuation, error) {
 	newest := int64(math.MinInt64)
-	t, err := f.read(ctx, rt, p, rt.GetRestriction().(offsetrange.Restriction).Start, func(ts int64, r *kgo.Record) {
-		emit(beam.EventTime(ts), fromKafka(r))
+	t, err := f.read(ctx, rt, p, rt.GetRestriction().(offsetrange.Restriction).Start, func(ts int64, r Record) {
+		emit(beam.EventTime(ts), r)
 		if ts > newest {
 			newest = ts
 			w.advance(ts - f.Conf.Disorder.Milliseconds())
@@ -175,11 +184,11 @@ func (f *readUnbounded) ProcessElement(ctx context.Context, w *watermark, rt *of
 	}
 	now := time.Now()
 	switch {
-	case f.Conf.Clock == "processing":
+	case f.Conf.Clock == processingTime:
 		w.advance(now.UnixMilli())
 	case t.records > 0:
 		sawRecord(f.key(p), now)
-	case f.Conf.IdleAfter > 0 && idleFor(f.key(p), now) >= f.Conf.IdleAfter:
+	case f.idle(ctx, p, t.next, now):
 		w.advance(now.UnixMilli() - f.Conf.Disorder.Milliseconds() - f.Conf.IdleAfter.Milliseconds())
 	}
 	if t.records > 0 {
@@ -199,7 +208,7 @@ type readBounded struct{ reader }
 
 func (f *readBounded) ProcessElement(ctx context.Context, rt *offsets, p Partition, emit func(beam.EventTime, Record)) error {
 	for next := rt.GetRestriction().(offsetrange.Restriction).Start; ; {
-		t, err := f.read(ctx, rt, p, next, func(ts int64, r *kgo.Record) { emit(beam.EventTime(ts), fromKafka(r)) })
+		t, err := f.read(ctx, rt, p, next, func(ts int64, r Record) { emit(beam.EventTime(ts), r) })
 		if err != nil || t.over {
 			return err
 		}
