@@ -14,6 +14,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/sasl"
+	"github.com/twmb/franz-go/pkg/sasl/oauth"
 	"github.com/twmb/franz-go/pkg/sasl/plain"
 	"github.com/twmb/franz-go/pkg/sasl/scram"
 )
@@ -27,51 +28,70 @@ type Cluster struct {
 	// the system's, on the worker.
 	TLS    bool
 	CAFile string
+	// CertFile and KeyFile, if set, are the client's own certificate and its key, in PEM, on
+	// the worker.
+	CertFile, KeyFile string
 	// SASL authenticates, if it is not nil.
 	SASL *SASL
 }
 
 // SASL is how to authenticate.
 type SASL struct {
-	// Mechanism is PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512.
+	// Mechanism is PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER.
 	Mechanism string
-	User      string
-	// Password is found where it says.
+	// User and Password are for all but OAUTHBEARER.
+	User     string
 	Password Secret
+	// Token is for OAUTHBEARER. Who renews tokens writes them there: one is read at each
+	// login, and a broker wants another login before a token expires.
+	Token Secret
 }
 
 // Secret says where a worker finds a secret: in an environment variable or in a file, of
 // which trailing newlines are no part.
 type Secret struct{ Env, File string }
 
-func (s Secret) read() (string, error) {
+// read returns the secret, which an error calls what.
+func (s Secret) read(what string) (string, error) {
 	switch {
 	case s.Env != "":
 		v, ok := os.LookupEnv(s.Env)
 		if !ok {
-			return "", fmt.Errorf("the environment variable %s, which should have the password, is not set on the worker", s.Env)
+			return "", fmt.Errorf("kafkaio: %s: the environment variable %s, which should have it, is not set on the worker", what, s.Env)
 		}
 		return v, nil
 	case s.File != "":
 		b, err := os.ReadFile(s.File)
 		if err != nil {
-			return "", fmt.Errorf("the file that should have the password: %w", err)
+			return "", fmt.Errorf("kafkaio: %s: the file that should have it: %w", what, err)
 		}
 		return strings.TrimRight(string(b), "\r\n"), nil
 	}
-	return "", errors.New("no password: name an environment variable or a file of the worker's that has it")
+	return "", fmt.Errorf("kafkaio: %s: name an environment variable or a file of the worker's that has it", what)
 }
 
 func (c *Cluster) check() error {
 	if len(c.Brokers) == 0 {
 		return errors.New("kafkaio: the cluster has no brokers")
 	}
-	if c.SASL != nil {
-		switch c.SASL.Mechanism {
-		case "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512":
-		default:
-			return fmt.Errorf("kafkaio: SASL mechanism %q: it must be PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512", c.SASL.Mechanism)
+	if (c.CertFile == "") != (c.KeyFile == "") {
+		return errors.New("kafkaio: a client's certificate wants CertFile and KeyFile")
+	}
+	if c.SASL == nil {
+		return nil
+	}
+	switch c.SASL.Mechanism {
+	case "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512":
+	case "OAUTHBEARER":
+		if c.SASL.Token == (Secret{}) {
+			return errors.New("kafkaio: OAUTHBEARER: say in Token where workers find it")
 		}
+		return nil
+	default:
+		return fmt.Errorf("kafkaio: SASL mechanism %q: it must be PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER", c.SASL.Mechanism)
+	}
+	if c.SASL.Password == (Secret{}) {
+		return fmt.Errorf("kafkaio: %s: say in Password where workers find it", c.SASL.Mechanism)
 	}
 	return nil
 }
@@ -87,41 +107,68 @@ func (c *Cluster) options() ([]kgo.Opt, error) {
 		// transaction waits.
 		kgo.MetadataMinAge(metadataAge),
 	}
-	if c.TLS || c.CAFile != "" {
-		conf := &tls.Config{MinVersion: tls.VersionTLS12}
-		if c.CAFile != "" {
-			pem, err := os.ReadFile(c.CAFile)
-			if err != nil {
-				return nil, fmt.Errorf("kafkaio: certificates to trust: %w", err)
-			}
-			conf.RootCAs = x509.NewCertPool()
-			if !conf.RootCAs.AppendCertsFromPEM(pem) {
-				return nil, fmt.Errorf("kafkaio: %s has no certificate", c.CAFile)
+	if c.TLS || c.CAFile != "" || c.CertFile != "" {
+		conf, err := tlsConfig(c.CAFile)
+		if err != nil {
+			return nil, err
+		}
+		if c.CertFile != "" {
+			// Read at each handshake: a certificate may be renewed while the job runs.
+			conf.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+				cert, err := tls.LoadX509KeyPair(c.CertFile, c.KeyFile)
+				if err != nil {
+					return nil, fmt.Errorf("kafkaio: the client's certificate: %w", err)
+				}
+				return &cert, nil
 			}
 		}
 		opts = append(opts, kgo.DialTLSConfig(conf))
 	}
-	if s := c.SASL; s != nil {
-		var m sasl.Mechanism
-		// Read at each login: a secret may be renewed while the job runs.
-		switch s.Mechanism {
-		case "PLAIN":
-			m = plain.Plain(func(context.Context) (plain.Auth, error) {
-				pass, err := s.Password.read()
-				return plain.Auth{User: s.User, Pass: pass}, err
-			})
-		default:
-			auth := func(context.Context) (scram.Auth, error) {
-				pass, err := s.Password.read()
-				return scram.Auth{User: s.User, Pass: pass}, err
-			}
-			if m = scram.Sha256(auth); s.Mechanism == "SCRAM-SHA-512" {
-				m = scram.Sha512(auth)
-			}
-		}
-		opts = append(opts, kgo.SASL(m))
+	if c.SASL != nil {
+		opts = append(opts, kgo.SASL(c.SASL.mechanism()))
 	}
 	return opts, nil
+}
+
+// tlsConfig trusts the certificates in a file, or the system's if it is "".
+func tlsConfig(caFile string) (*tls.Config, error) {
+	conf := &tls.Config{MinVersion: tls.VersionTLS12}
+	if caFile == "" {
+		return conf, nil
+	}
+	pem, err := os.ReadFile(caFile)
+	if err != nil {
+		return nil, fmt.Errorf("kafkaio: certificates to trust: %w", err)
+	}
+	conf.RootCAs = x509.NewCertPool()
+	if !conf.RootCAs.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("kafkaio: %s has no certificate", caFile)
+	}
+	return conf, nil
+}
+
+// mechanism reads a secret at each login: it may be renewed while the job runs.
+func (s *SASL) mechanism() sasl.Mechanism {
+	password := func() (string, error) { return s.Password.read("the password of user " + s.User) }
+	auth := func(context.Context) (scram.Auth, error) {
+		pass, err := password()
+		return scram.Auth{User: s.User, Pass: pass}, err
+	}
+	switch s.Mechanism {
+	case "OAUTHBEARER":
+		return oauth.Oauth(func(context.Context) (oauth.Auth, error) {
+			token, err := s.Token.read("the token")
+			return oauth.Auth{Token: token}, err
+		})
+	case "PLAIN":
+		return plain.Plain(func(context.Context) (plain.Auth, error) {
+			pass, err := password()
+			return plain.Auth{User: s.User, Pass: pass}, err
+		})
+	case "SCRAM-SHA-512":
+		return scram.Sha512(auth)
+	}
+	return scram.Sha256(auth)
 }
 
 // id tells clusters apart.
