@@ -181,30 +181,44 @@ func (c *Cluster) id() string {
 }
 
 // clients are the process's plain clients, for producing and asking, one for each
-// cluster. They live as long as the process: bundles come and go by the second.
+// cluster and size of batches. They live as long as the process: bundles come and go by the second.
 var clients struct {
 	clientsMu sync.Mutex
-	byCluster map[string]*kgo.Client
+	of        map[clientKey]*kgo.Client
 }
 
-func (c *Cluster) client() (*kgo.Client, error) {
-	id := c.id()
+type clientKey struct {
+	cluster  string
+	maxBatch int // in bytes; 0 is the library's own, for clients that don't produce
+}
+
+// client is for asking.
+func (c *Cluster) client() (*kgo.Client, error) { return c.plain(0) }
+
+// producer is for writing at least once.
+func (c *writeConfig) producer() (*kgo.Client, error) { return c.Cluster.plain(c.MaxRecord) }
+
+func (c *Cluster) plain(maxBatch int) (*kgo.Client, error) {
+	key := clientKey{c.id(), maxBatch}
 	clients.clientsMu.Lock()
 	defer clients.clientsMu.Unlock()
-	if cl := clients.byCluster[id]; cl != nil {
+	if cl := clients.of[key]; cl != nil {
 		return cl, nil
 	}
 	opts, err := c.options()
 	if err != nil {
 		return nil, err
 	}
+	if maxBatch > 0 {
+		opts = append(opts, kgo.ProducerBatchMaxBytes(int32(maxBatch)))
+	}
 	cl, err := kgo.NewClient(opts...)
 	if err != nil {
 		return nil, fmt.Errorf("kafkaio: %w", err)
 	}
-	if clients.byCluster == nil {
-		clients.byCluster = make(map[string]*kgo.Client)
+	if clients.of == nil {
+		clients.of = make(map[clientKey]*kgo.Client)
 	}
-	clients.byCluster[id] = cl
+	clients.of[key] = cl
 	return cl, nil
 }

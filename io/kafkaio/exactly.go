@@ -252,7 +252,7 @@ func (f *transact) FinishBundle(ctx context.Context) error {
 				if err := p.tx.commit(ctx, p.records, p.last); err != nil {
 					// Whether it was committed is not known: the next attempt asks.
 					p.tx.close()
-					errs <- fmt.Errorf("kafkaio: transaction of shard %s: %w", shard, err)
+					errs <- fmt.Errorf("kafkaio: transaction of shard %s: %w", shard, f.Conf.explain(err))
 					return
 				}
 			}

@@ -2,11 +2,13 @@ package kafkaio
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/register"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -31,7 +33,7 @@ func (f *produce) StartBundle(ctx context.Context) (err error) {
 	f.done = f.wrote
 	// What is on its way is waited for, even if the bundle is cancelled.
 	f.ctx = context.WithoutCancel(ctx)
-	f.cl, err = f.Conf.Cluster.client()
+	f.cl, err = f.Conf.producer()
 	return err
 }
 
@@ -51,7 +53,7 @@ func (f *produce) wrote(rec *kgo.Record, err error) {
 	f.failMu.Lock()
 	defer f.failMu.Unlock()
 	if f.failed == nil {
-		f.failed = fmt.Errorf("kafkaio: writing to topic %s: %w", rec.Topic, err)
+		f.failed = fmt.Errorf("kafkaio: writing to topic %s: %w", rec.Topic, f.Conf.explain(err))
 	}
 }
 
@@ -60,4 +62,16 @@ func (f *produce) FinishBundle(context.Context) error {
 	f.failMu.Lock()
 	defer f.failMu.Unlock()
 	return f.failed
+}
+
+// explain says what to do about an error of writing, where that is known.
+func (c *writeConfig) explain(err error) error {
+	switch {
+	case errors.Is(err, kerr.MessageTooLarge):
+		return fmt.Errorf("a record, or a batch of them, has more bytes than the broker or MaxRecordBytes(%d) allows: "+
+			"set MaxRecordBytes to the topic's max.message.bytes, and let TryWrite put aside what is larger: %w", c.MaxRecord, err)
+	case errors.Is(err, kerr.TopicAuthorizationFailed):
+		return fmt.Errorf("the user may not write to it: grant WRITE and DESCRIBE: %w", err)
+	}
+	return err
 }

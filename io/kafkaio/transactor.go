@@ -51,6 +51,9 @@ func takeTransactor(ctx context.Context, conf *writeConfig, shard, writer string
 		return nil, err
 	}
 	opts = append(opts, kgo.TransactionalID(key.id()), kgo.TransactionTimeout(commitTimeout))
+	if conf.MaxRecord > 0 {
+		opts = append(opts, kgo.ProducerBatchMaxBytes(int32(conf.MaxRecord)))
+	}
 	cl, err := kgo.NewClient(opts...)
 	if err != nil {
 		return nil, fmt.Errorf("kafkaio: %w", err)

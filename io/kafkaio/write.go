@@ -15,6 +15,8 @@ type writeConfig struct {
 	Shards int
 	// Markers is the topic of markers.
 	Markers string
+	// MaxRecord is how many bytes a batch may have, and so a record; 0 is the default.
+	MaxRecord int
 }
 
 // WriteOption is an option of Write.
@@ -37,9 +39,18 @@ func Shards(n int) WriteOption { return func(c *writeConfig) { c.Shards = n } }
 // with ExactlyOnce. The default is "summerbeam-markers"; it is made if it isn't there.
 func Markers(topic string) WriteOption { return func(c *writeConfig) { c.Markers = topic } }
 
+// MaxRecordBytes is how large a record may be with its key and headers, in bytes, and so
+// a batch of records. The default is 1,000,012, for which Kafka's own defaults have room. A topic with
+// another max.message.bytes wants that here: less, and a broker refuses batches; more, and
+// only smaller records are written.
+func MaxRecordBytes(n int) WriteOption { return func(c *writeConfig) { c.MaxRecord = n } }
+
 func (c *writeConfig) check() error {
 	if err := c.Cluster.check(); err != nil {
 		return err
+	}
+	if c.MaxRecord < 1<<10 || c.MaxRecord > 64<<20 {
+		return fmt.Errorf("kafkaio: MaxRecordBytes(%d): it must be between 1 KiB and 64 MiB", c.MaxRecord)
 	}
 	if c.Shards < 1 {
 		return fmt.Errorf("kafkaio: %d shards", c.Shards)
@@ -47,17 +58,34 @@ func (c *writeConfig) check() error {
 	return nil
 }
 
-// Write writes a collection of Records. A record that a broker refuses fails its bundle.
-// It panics if its options contradict each other.
+// Write writes a collection of Records. A record that is too large, or that a broker refuses, fails its
+// bundle. It panics if its options contradict each other.
 func Write(s beam.Scope, c Cluster, records beam.PCollection, opts ...WriteOption) {
-	s = s.Scope("kafkaio.Write")
-	conf := writeConfig{Cluster: c, Shards: 4, Markers: "summerbeam-markers"}
+	write(s.Scope("kafkaio.Write"), writing(c, opts), records)
+}
+
+// TryWrite is Write, but for records that are too large: they are put aside, and it returns
+// them as a collection of DeadLetters.
+func TryWrite(s beam.Scope, c Cluster, records beam.PCollection, opts ...WriteOption) (letters beam.PCollection) {
+	s = s.Scope("kafkaio.TryWrite")
+	conf := writing(c, opts)
+	good, letters := beam.ParDo2(s, &sift{Max: conf.MaxRecord}, records)
+	write(s, conf, good)
+	return letters
+}
+
+func writing(c Cluster, opts []WriteOption) writeConfig {
+	conf := writeConfig{Cluster: c, Shards: 4, Markers: "summerbeam-markers", MaxRecord: defaultMaxRecord}
 	for _, o := range opts {
 		o(&conf)
 	}
 	if err := conf.check(); err != nil {
 		panic(err)
 	}
+	return conf
+}
+
+func write(s beam.Scope, conf writeConfig, records beam.PCollection) {
 	if conf.Name == "" {
 		beam.ParDo0(s, &produce{Conf: conf}, records)
 		return
