@@ -13,6 +13,9 @@
 // twice. Topics are named, or match a pattern: then ones that appear later are read, too.
 // A consumer group is told of offsets for other tools to see, if one is named.
 //
+// Decode turns records into values of a Go type, and Encode values into records. TryDecode,
+// TryEncode and TryWrite put aside what Decode, Encode and Write fail for, as DeadLetters.
+//
 // # Writing
 //
 // Without more, writing is at least once: what a bundle has written is written again if
@@ -21,4 +24,6 @@
 // It needs a runner that honours stable input (the annotation
 // summerbeam:stable_input:v1): on others a retry may see other records under the same
 // numbers.
+//
+// docs/kafka.md, in the repository, has what to know before production.
 package kafkaio

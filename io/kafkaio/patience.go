@@ -5,11 +5,13 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/http"
 	"time"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/log"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/sr"
 )
 
 // patience is how long a broker may be away before a bundle fails for it. A broker that is
@@ -23,7 +25,9 @@ func patiently(ctx context.Context, what string, do func() error) error {
 	wait, told := 100*time.Millisecond, false
 	for began := time.Now(); ; {
 		err := do()
-		if err == nil || !away(err) || time.Since(began) > patience {
+		// The time that runs out is the client's own, while it calls, if it isn't the bundle's.
+		late := errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil
+		if err == nil || !away(err) && !late || time.Since(began) > patience {
 			return err
 		}
 		if !told && time.Since(began) > time.Second {
@@ -39,10 +43,14 @@ func patiently(ctx context.Context, what string, do func() error) error {
 	}
 }
 
-// away says that an error is of brokers that are not there at the moment.
+// away says that an error is of brokers, or a registry, that are not there at the moment.
 func away(err error) bool {
 	var op *net.OpError
 	var first *kgo.ErrFirstReadEOF
+	var answer *sr.ResponseError // of a schema registry
+	if errors.As(err, &answer) {
+		return answer.StatusCode >= 500 || answer.StatusCode == http.StatusTooManyRequests
+	}
 	return errors.As(err, &op) || errors.As(err, &first) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
 		errors.Is(err, kgo.ErrRecordTimeout) || kerr.IsRetriable(err)
 }
