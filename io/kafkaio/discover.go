@@ -36,11 +36,11 @@ type Sighting struct {
 func init() {
 	beam.RegisterType(reflect.TypeFor[Partition]())
 	beam.RegisterType(reflect.TypeFor[Sighting]())
-	register.DoFn3x1[context.Context, []byte, func(Partition), error](&listPartitions{})
+	beam.RegisterDoFn(&listPartitions{})
 	register.Emitter1[Partition]()
-	register.DoFn5x2[context.Context, *watermark, *sdf.LockRTracker, []byte, func(beam.EventTime, string, Sighting), sdf.ProcessContinuation, error](&watch{})
+	beam.RegisterDoFn(&watch{})
 	register.Emitter3[beam.EventTime, string, Sighting]()
-	register.DoFn5x1[context.Context, state.Provider, string, Sighting, func(Partition), error](&firstSight{})
+	beam.RegisterDoFn(&firstSight{})
 }
 
 // partitions lists a topic's partitions, in order.

@@ -27,9 +27,9 @@ func init() {
 	beam.RegisterType(reflect.TypeFor[Written]())
 	register.DoFn4x1[context.Context, beam.EventTime, Record, func(beam.EventTime, string, []byte), error](&shardRecords{})
 	register.Emitter3[beam.EventTime, string, []byte]()
-	register.DoFn4x1[state.Provider, string, []byte, func(string, []byte), error](&numberRecords{})
+	beam.RegisterDoFn(&numberRecords{})
 	register.Emitter2[string, []byte]()
-	register.DoFn4x1[context.Context, state.Provider, string, []byte, error](&transact{})
+	beam.RegisterDoFn(&transact{})
 }
 
 // shardBytes is when a shard's batch of records is full.

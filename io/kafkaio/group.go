@@ -7,13 +7,13 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/apache/beam/sdks/v2/go/pkg/beam/register"
+	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 )
 
 func init() {
-	register.DoFn3x0[context.Context, string, int64](&tellGroup{})
+	beam.RegisterDoFn(&tellGroup{})
 }
 
 // stableInput is what the Go SDK has no words for: elements that are durable before a DoFn

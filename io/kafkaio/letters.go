@@ -1,7 +1,6 @@
 package kafkaio
 
 import (
-	"context"
 	"encoding/binary"
 	"fmt"
 	"reflect"
@@ -24,7 +23,7 @@ func init() {
 	register.Function1x2(decodeLetter)
 	beam.RegisterCoder(reflect.TypeFor[DeadLetter](), encodeLetter, decodeLetter)
 	register.Function1x1(LetterRecord)
-	register.DoFn4x0[context.Context, Record, func(Record), func(DeadLetter)](&sift{})
+	register.DoFn3x0[Record, func(Record), func(DeadLetter)](&sift{})
 	register.Emitter1[Record]()
 	register.Emitter1[DeadLetter]()
 }
@@ -70,7 +69,7 @@ const defaultMaxRecord = 1_000_012
 // whatever numbers records or groups them: what is numbered must be written.
 type sift struct{ Max int }
 
-func (f *sift) ProcessElement(_ context.Context, r Record, emit func(Record), bad func(DeadLetter)) {
+func (f *sift) ProcessElement(r Record, emit func(Record), bad func(DeadLetter)) {
 	if n := wireSize(&r); n > f.Max {
 		bad(DeadLetter{Record: r, Cause: fmt.Sprintf("too large to write: up to %d bytes with its headers, and %d is the most", n, f.Max)})
 		return

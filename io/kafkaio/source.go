@@ -16,8 +16,8 @@ import (
 )
 
 func init() {
-	register.DoFn6x2[context.Context, *watermark, *offsets, Partition, func(beam.EventTime, Record), func(string, int64), sdf.ProcessContinuation, error](&readUnbounded{})
-	register.DoFn4x1[context.Context, *offsets, Partition, func(beam.EventTime, Record), error](&readBounded{})
+	beam.RegisterDoFn(&readUnbounded{})
+	beam.RegisterDoFn(&readBounded{})
 	register.Emitter2[beam.EventTime, Record]()
 	register.Emitter2[string, int64]()
 }
