@@ -201,17 +201,19 @@ func TestExtractorsNames(t *testing.T) {
 		fn   func(Record) time.Time
 		want string
 	}{
-		"literal":      {func(Record) time.Time { return time.Time{} }, "make it a function at the top level of a package"},
-		"method":       {bytesTime{}.of, "make it a function at the top level of a package"},
-		"generic":      {anyTime[int], "make it a function at the top level of a package"},
-		"unregistered": {forgotten, "call register.Function1x1"},
-		"nil":          {nil, "no function"},
+		"literal": {func(Record) time.Time { return time.Time{} }, "make it a function at the top level of a package"},
+		"method":  {bytesTime{}.of, "make it a function at the top level of a package"},
+		"generic": {anyTime[int], "make it a function at the top level of a package"},
+		"nil":     {nil, "no function"},
 	} {
 		conf := readConfig{Cluster: Cluster{Brokers: []string{"localhost:1"}}, Topics: []string{"in"}}
 		TimestampBy(c.fn, 0)(&conf)
 		if err := conf.check(); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: got %v, want to read %q", name, err, c.want)
 		}
+	}
+	if _, err := extractor("example.com/clicks.timeOf"); err == nil || !strings.Contains(err.Error(), "call register.Function1x1") {
+		t.Errorf("a function that isn't there: got %v, want to hear of register.Function1x1", err)
 	}
 	if !hasName("example.com/a.b/c.func1") {
 		t.Error("a function called func1 has a name")
@@ -223,5 +225,3 @@ type bytesTime struct{ bytes.Buffer }
 func (bytesTime) of(Record) time.Time { return time.Time{} }
 
 func anyTime[T any](Record) time.Time { return time.Time{} }
-
-func forgotten(Record) time.Time { return time.UnixMilli(1) }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"reflect"
-	"slices"
 	"time"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
@@ -20,7 +19,9 @@ import (
 // Partition is a partition to read, from an offset up to another (math.MaxInt64: no end).
 // It is exported for Beam's coders alone.
 type Partition struct {
-	Topic       string
+	Topic string
+	// ID is the topic's, which tells it from others that have had, or will have, its name.
+	ID          string
 	Number      int32
 	Start, Stop int64
 }
@@ -29,6 +30,7 @@ type Partition struct {
 // job began. It is exported for Beam's coders alone.
 type Sighting struct {
 	Topic  string
+	ID     string
 	Number int32
 	First  bool
 }
@@ -41,28 +43,6 @@ func init() {
 	beam.RegisterDoFn(&watch{})
 	register.Emitter3[beam.EventTime, string, Sighting]()
 	beam.RegisterDoFn(&firstSight{})
-}
-
-// partitions lists a topic's partitions, in order.
-func partitions(ctx context.Context, adm *kadm.Client, topic string) ([]int32, error) {
-	var details kadm.TopicDetails
-	err := patiently(ctx, "topic "+topic, func() (err error) {
-		details, err = adm.ListTopics(ctx, topic)
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("kafkaio: topic %s: %w", topic, err)
-	}
-	d, ok := details[topic]
-	if !ok {
-		return nil, fmt.Errorf("kafkaio: topic %s: the cluster says nothing of it", topic)
-	}
-	if d.Err != nil {
-		return nil, fmt.Errorf("kafkaio: topic %s: %w", topic, d.Err)
-	}
-	numbers := d.Partitions.Numbers()
-	slices.Sort(numbers)
-	return numbers, nil
 }
 
 // listPartitions finds the partitions of a bounded read, with their ends.
@@ -82,21 +62,21 @@ func (f *listPartitions) ProcessElement(ctx context.Context, _ []byte, emit func
 		return fmt.Errorf("kafkaio: no topic matches %s: see whether it matches the whole of a name, and whether the user may see the topic", f.Conf.Pattern)
 	}
 	for _, topic := range topics {
-		numbers, err := partitions(ctx, adm, topic)
+		info, err := find(ctx, adm, topic)
 		if err != nil {
 			return err
 		}
-		from, err := f.Conf.From.resolve(ctx, adm, topic, numbers)
+		from, err := f.Conf.From.resolve(ctx, adm, topic, info.partitions)
 		if err != nil {
 			return fmt.Errorf("kafkaio: where to begin: %w", err)
 		}
-		until, err := f.Conf.Until.resolve(ctx, adm, topic, numbers)
+		until, err := f.Conf.Until.resolve(ctx, adm, topic, info.partitions)
 		if err != nil {
 			return fmt.Errorf("kafkaio: where to end: %w", err)
 		}
-		for _, n := range numbers {
+		for _, n := range info.partitions {
 			if from[n] < until[n] {
-				emit(Partition{Topic: topic, Number: n, Start: from[n], Stop: until[n]})
+				emit(Partition{Topic: topic, ID: info.id, Number: n, Start: from[n], Stop: until[n]})
 			}
 		}
 	}
@@ -150,15 +130,15 @@ func (f *watch) ProcessElement(ctx context.Context, w *watermark, rt *sdf.LockRT
 		return nil, err
 	}
 	for _, topic := range topics {
-		numbers, err := partitions(ctx, adm, topic)
+		info, err := find(ctx, adm, topic)
 		if err != nil {
 			if round > 0 {
 				continue // it was there before; whoever reads it says what is wrong
 			}
 			return nil, err
 		}
-		for _, n := range numbers {
-			emit(beam.EventTime(w.now()), fmt.Sprintf("%s/%d", topic, n), Sighting{Topic: topic, Number: n, First: round == 0})
+		for _, n := range info.partitions {
+			emit(beam.EventTime(w.now()), fmt.Sprintf("%s/%d/%s", topic, n, info.id), Sighting{Topic: topic, ID: info.id, Number: n, First: round == 0})
 		}
 	}
 	// Until the next round nothing comes. What comes then has that time.
@@ -193,6 +173,6 @@ func (f *firstSight) ProcessElement(ctx context.Context, sp state.Provider, _ st
 	if err != nil {
 		return fmt.Errorf("kafkaio: where to begin: %w", err)
 	}
-	emit(Partition{Topic: at.Topic, Number: at.Number, Start: start[at.Number], Stop: math.MaxInt64})
+	emit(Partition{Topic: at.Topic, ID: at.ID, Number: at.Number, Start: start[at.Number], Stop: math.MaxInt64})
 	return f.Seen.Write(sp, true)
 }

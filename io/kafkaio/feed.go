@@ -23,13 +23,17 @@ type feed struct {
 	cl   *kgo.Client
 	next int64 // the offset that the next record has, or a later one
 	have []*kgo.Record
-	high int64     // the first offset that the partition doesn't have yet
-	free time.Time // since when nobody uses it
+	high int64 // the first offset that the partition doesn't have yet
+	// same says that the topic is the one that the offsets are of. The client holds on to the id that it
+	// has found first, so that it is enough to look once, after that; looked is when somebody has looked last.
+	same   bool
+	looked time.Time
+	free   time.Time // since when nobody uses it
 }
 
 type feedKey struct {
 	cluster   string
-	topic     string
+	topic, id string
 	partition int32
 	committed bool
 }
@@ -44,8 +48,7 @@ var feeds struct {
 const feedPatience = 30 * time.Second
 
 // takeFeed returns a feed that stands at an offset.
-func takeFeed(c *Cluster, topic string, partition int32, offset int64, committed bool) (*feed, error) {
-	key := feedKey{c.id(), topic, partition, committed}
+func takeFeed(c *Cluster, key feedKey, offset int64) (*feed, error) {
 	var old []*feed
 	feeds.feedsMu.Lock()
 	f := feeds.idle[key]
@@ -71,7 +74,7 @@ func takeFeed(c *Cluster, topic string, partition int32, offset int64, committed
 		return nil, err
 	}
 	opts = append(opts,
-		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: {partition: kgo.NewOffset().At(offset)}}),
+		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{key.topic: {key.partition: kgo.NewOffset().At(offset)}}),
 		// Whether to go on elsewhere is the user's choice, not the client's.
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
 		// The end of a transaction takes an offset: the last one before the end, perhaps.
@@ -79,7 +82,7 @@ func takeFeed(c *Cluster, topic string, partition int32, offset int64, committed
 		kgo.FetchMaxWait(200*time.Millisecond),
 		kgo.FetchMaxPartitionBytes(2<<20),
 	)
-	if committed {
+	if key.committed {
 		opts = append(opts, kgo.FetchIsolationLevel(kgo.ReadCommitted()))
 	}
 	cl, err := kgo.NewClient(opts...)
@@ -110,6 +113,9 @@ func (f *feed) put(next int64) {
 // errOutOfRange says that the offset is not there any more, or not yet.
 var errOutOfRange = errors.New("the offset is out of range")
 
+// errGone says that the brokers don't know the topic, or not by the id that it had.
+var errGone = errors.New("the topic is not there any more")
+
 // poll returns the records at hand, those that come within the time, or none.
 func (f *feed) poll(ctx context.Context, wait time.Duration) ([]*kgo.Record, error) {
 	if len(f.have) > 0 {
@@ -127,8 +133,13 @@ func (f *feed) poll(ctx context.Context, wait time.Duration) ([]*kgo.Record, err
 			failed = err
 		}
 	})
-	if errors.Is(failed, kerr.OffsetOutOfRange) {
+	switch {
+	case errors.Is(failed, kerr.OffsetOutOfRange):
 		failed = errOutOfRange
+	case errors.Is(failed, kerr.UnknownTopicID), errors.Is(failed, kerr.UnknownTopicOrPartition):
+		failed = errGone
+	case failed != nil:
+		failed = explainRead(failed)
 	}
 	if failed != nil {
 		return nil, fmt.Errorf("kafkaio: topic %s, partition %d, offset %d: %w", f.key.topic, f.key.partition, f.next, failed)

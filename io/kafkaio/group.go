@@ -57,7 +57,7 @@ func (f *tellGroup) FinishBundle(ctx context.Context) error {
 		return err
 	})
 	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
-		return fmt.Errorf("kafkaio: group %s: %w", f.Conf.Group, err)
+		return fmt.Errorf("kafkaio: group %s: %w", f.Conf.Group, explainRead(err))
 	}
 	var offsets kadm.Offsets
 	for partition, next := range f.next {
@@ -78,7 +78,7 @@ func (f *tellGroup) FinishBundle(ctx context.Context) error {
 	}
 	err = patiently(ctx, "group "+f.Conf.Group, func() error { return adm.CommitAllOffsets(ctx, f.Conf.Group, offsets) })
 	if err != nil {
-		return fmt.Errorf("kafkaio: group %s: %w", f.Conf.Group, err)
+		return fmt.Errorf("kafkaio: group %s: %w", f.Conf.Group, explainRead(err))
 	}
 	return nil
 }

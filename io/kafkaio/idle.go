@@ -28,7 +28,7 @@ var quiets struct {
 const askEvery = time.Second
 
 func (f *reader) key(p Partition) feedKey {
-	return feedKey{f.Conf.Cluster.id(), p.Topic, p.Number, f.Conf.Isolated}
+	return feedKey{f.Conf.Cluster.id(), p.Topic, p.ID, p.Number, f.Conf.Isolated}
 }
 
 // sawRecord says that there was a record.
@@ -81,7 +81,13 @@ func (f *reader) idle(ctx context.Context, p Partition, next int64, now time.Tim
 		return false // whoever reads the partition says what is wrong
 	}
 	end, ok := ends.Lookup(p.Topic, p.Number)
-	return ok && end.Err == nil && end.Offset <= next
+	if !ok || end.Err != nil {
+		return false
+	}
+	if end.Offset > next {
+		next, err = beyondGap(ctx, &f.Conf.Cluster, p.Topic, p.Number, next, false)
+	}
+	return err == nil && end.Offset <= next
 }
 
 func topicPartition(p Partition) string { return fmt.Sprintf("%s/%d", p.Topic, p.Number) }

@@ -70,8 +70,10 @@ func (c *writeConfig) explain(err error) error {
 	case errors.Is(err, kerr.MessageTooLarge):
 		return fmt.Errorf("a record, or a batch of them, has more bytes than the broker or MaxRecordBytes(%d) allows: "+
 			"set MaxRecordBytes to the topic's max.message.bytes, and let TryWrite put aside what is larger: %w", c.MaxRecord, err)
-	case errors.Is(err, kerr.TopicAuthorizationFailed):
+	case errors.Is(err, kerr.TopicAuthorizationFailed), errors.Is(err, kerr.ClusterAuthorizationFailed):
 		return fmt.Errorf("the user may not write to it: grant WRITE and DESCRIBE: %w", err)
+	case errors.Is(err, kerr.TransactionalIDAuthorizationFailed):
+		return fmt.Errorf("the user may not write in transactions: grant WRITE and DESCRIBE of transactional ids that begin with %s-: %w", c.Name, err)
 	}
 	return err
 }

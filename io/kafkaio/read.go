@@ -18,6 +18,8 @@ type readConfig struct {
 	Isolated bool
 	// OutOfRange is what to do about offsets that are gone: fail, earliest, latest.
 	OutOfRange string
+	// Follow says to go on with a topic that has taken the place of one that is gone.
+	Follow bool
 	// Discover is how often to look for new partitions, Group who is told of offsets.
 	Discover time.Duration
 	Group    string
@@ -56,6 +58,11 @@ func ReadCommitted() ReadOption { return func(c *readConfig) { c.Isolated = true
 // IfOutOfRange says where to go on when the next offset is gone, by retention say:
 // Earliest or Latest. The default is to fail.
 func IfOutOfRange(p Position) ReadOption { return func(c *readConfig) { c.OutOfRange = p.Kind } }
+
+// FollowRecreated goes on when a topic is deleted and made again: the new one is read from its first
+// record, as soon as it is found (DiscoverEvery), and what wasn't read of the old one is left out. The
+// default is to fail. A bounded read always does.
+func FollowRecreated() ReadOption { return func(c *readConfig) { c.Follow = true } }
 
 // DiscoverEvery is how often to look for new partitions. The default is a minute.
 func DiscoverEvery(d time.Duration) ReadOption { return func(c *readConfig) { c.Discover = d } }

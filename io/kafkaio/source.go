@@ -3,6 +3,7 @@ package kafkaio
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/core/graph/mtime"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/core/sdf"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/io/rtrackers/offsetrange"
+	"github.com/apache/beam/sdks/v2/go/pkg/beam/log"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/register"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -32,6 +34,14 @@ const (
 	pollTime = 100 * time.Millisecond
 	restTime = 20 * time.Millisecond
 )
+
+// quietTurns is how many turns of a bounded read bring nothing until it asks whether
+// there is something.
+const quietTurns = 5
+
+// lookEvery is how often it is seen whether a topic that brings nothing is still the same: the
+// client need not hear of it.
+const lookEvery = 2 * time.Second
 
 // reader is what both kinds of reading have in common. A restriction is a range of
 // offsets.
@@ -74,12 +84,26 @@ const claimRecords = 64
 // read claims and emits records from an offset on until the turn ends.
 func (f *reader) read(ctx context.Context, rt *offsets, p Partition, from int64, emit func(ts int64, r Record)) (turn, error) {
 	t := turn{next: from}
-	fd, err := takeFeed(&f.Conf.Cluster, p.Topic, p.Number, t.next, f.Conf.Isolated)
+	fd, err := takeFeed(&f.Conf.Cluster, f.key(p), t.next)
 	if err != nil {
 		return t, err
 	}
 	for began := time.Now(); t.records < turnRecords && time.Since(began) < turnTime; {
 		records, err := fd.poll(ctx, pollTime)
+		gone, quiet := errors.Is(err, errGone), err == nil && len(records) == 0
+		if gone || !fd.same || quiet && time.Since(fd.looked) >= lookEvery {
+			sure, other := f.sameTopic(ctx, p)
+			if other != nil {
+				fd.cl.Close()
+				return f.leave(ctx, rt, t, other)
+			}
+			if gone || !fd.same && !sure {
+				// Brokers are away, or don't agree: another turn will find out.
+				fd.cl.Close()
+				return t, nil
+			}
+			fd.same, fd.looked = true, time.Now()
+		}
 		if err != nil {
 			fd.cl.Close()
 			if errors.Is(err, errOutOfRange) && f.Conf.OutOfRange != "" {
@@ -130,6 +154,17 @@ func (f *reader) take(rt *offsets, records []*kgo.Record, t *turn, emit func(ts 
 	}
 	t.next, t.over = claimed, claimed <= last
 	return nil
+}
+
+// leave ends the reading of a topic that isn't there any more, if another has its name and the user wants to go on
+// with that: it is found as new topics are.
+func (f *reader) leave(ctx context.Context, rt *offsets, t turn, why error) (turn, error) {
+	if !f.Conf.Follow || f.Conf.Until != nil || !errors.Is(why, errRecreated) {
+		return t, why
+	}
+	log.Warnf(ctx, "%v; going on with the new one", why)
+	t.over, t.next = true, rt.claim(math.MaxInt64-1)
+	return t, nil
 }
 
 // skip goes on where the user wants to when the next offset is gone.
@@ -207,15 +242,26 @@ func (f *readUnbounded) ProcessElement(ctx context.Context, w *watermark, rt *of
 type readBounded struct{ reader }
 
 func (f *readBounded) ProcessElement(ctx context.Context, rt *offsets, p Partition, emit func(beam.EventTime, Record)) error {
+	quiet := 0
 	for next := rt.GetRestriction().(offsetrange.Restriction).Start; ; {
 		t, err := f.read(ctx, rt, p, next, func(ts int64, r Record) { emit(beam.EventTime(ts), r) })
 		if err != nil || t.over {
 			return err
 		}
-		next = t.next
+		if quiet++; t.next > next {
+			next, quiet = t.next, 0
+		}
 		// The end is an offset that need not be there: behind the last record, or of one
 		// that compaction took.
-		if end := rt.GetRestriction().(offsetrange.Restriction).End; t.next >= end {
+		end := rt.GetRestriction().(offsetrange.Restriction).End
+		if quiet >= quietTurns {
+			to, err := beyondGap(ctx, &f.Conf.Cluster, p.Topic, p.Number, next, f.Conf.Isolated)
+			if err != nil && !away(err) {
+				return fmt.Errorf("kafkaio: topic %s, partition %d, offset %d: %w", p.Topic, p.Number, next, err)
+			}
+			next, quiet = min(max(to, next), end), 0
+		}
+		if next >= end {
 			rt.TryClaim(end)
 			return nil
 		}
