@@ -92,6 +92,10 @@ crash-kafka: bin/crash ## Kafka to Kafka, exactly once: the job is killed ten ti
 demo-kafka: bin/crash ## Clicks from a Kafka topic, counted by user and minute, to another topic, with three kills in between.
 	tools/kafka/crash.sh --short
 
+.PHONY: kafka-runners
+kafka-runners: build bin/benchkafka ## One program from Kafka to Kafka on Summerbeam, Prism and, where Java is, Flink: each result is checked.
+	tools/kafka/runners.sh
+
 .PHONY: crash-short
 crash-short: build bin/crash ## The same with a few kills.
 	bin/crash --store pebble --kills 6
@@ -158,6 +162,7 @@ bench-short: build bin/bench ## The same with 100 k records, once, on Summerbeam
 bin/benchkafka:
 	@go build -o $@ ./bench/cmd/benchkafka
 	@go build -tags rocksdb -o bin/kafkacounts ./bench/cmd/kafkacounts
+	@go build -o bin/kafkarunners ./bench/cmd/kafkarunners
 
 .PHONY: bench-kafka
 bench-kafka: deps bin/benchkafka ## Kafka to Kafka, exactly once: Summerbeam and Kafka Streams count 2 M records on one broker.

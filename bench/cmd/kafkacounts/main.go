@@ -29,6 +29,8 @@ var (
 	brokers = flag.String("brokers", "", "Brokers of the cluster.")
 	from    = flag.String("from", "", "Topic to read.")
 	to      = flag.String("to", "", "Topic to write.")
+	once    = flag.Bool("exactly_once", true, "Write each count once, on a runner that can; else at least once.")
+	bounded = flag.Bool("bounded", false, "Read what is there now, and end.")
 	profile = flag.String("pprof", "", "Address to serve this process's profiles at, such as localhost:6060 (optional).")
 )
 
@@ -62,11 +64,18 @@ func main() {
 	}
 	cluster := kafkaio.Cluster{Brokers: strings.Split(*brokers, ",")}
 	p, s := beam.NewPipelineWithRoot()
-	in := kafkaio.Read(s, cluster, kafkaio.Topics(*from))
+	read := []kafkaio.ReadOption{kafkaio.Topics(*from)}
+	if *bounded {
+		read = append(read, kafkaio.Until(kafkaio.Latest()))
+	}
+	in := kafkaio.Read(s, cluster, read...)
 	ones := beam.WindowInto(s, window.NewFixedWindows(clicks.Window), beam.ParDo(s, userOf, in))
 	counts := beam.CombinePerKey(s, add, ones)
-	kafkaio.Write(s, cluster, beam.ParDo(s, result, counts),
-		kafkaio.Topic(*to), kafkaio.ExactlyOnce(*to), kafkaio.Markers(*to+"-markers"))
+	write := []kafkaio.WriteOption{kafkaio.Topic(*to)}
+	if *once {
+		write = append(write, kafkaio.ExactlyOnce(*to), kafkaio.Markers(*to+"-markers"))
+	}
+	kafkaio.Write(s, cluster, beam.ParDo(s, result, counts), write...)
 	if err := beamx.Run(context.Background(), p); err != nil {
 		log.Fatalf("kafkacounts: %v", err)
 	}

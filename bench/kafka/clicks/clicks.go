@@ -5,6 +5,7 @@ package clicks
 import (
 	"encoding/binary"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -22,6 +23,12 @@ const (
 	// valueBytes and a key of ten bytes make records of 111 bytes.
 	valueBytes = 101
 )
+
+// end is the user of the records that close all windows.
+const end = "end of it "
+
+// OfEnd says whether a result is of those records: a read that has an end comes to it.
+func OfEnd(result *kgo.Record) bool { return strings.HasPrefix(string(result.Key), end) }
 
 // Size is how many records there are, of how many users, over what time.
 type Size struct {
@@ -54,7 +61,7 @@ func (s Size) Each(fn func(*kgo.Record)) {
 	}
 	last := start + s.Span.Milliseconds() + 10*Window.Milliseconds()
 	for p := range Partitions {
-		fn(&kgo.Record{Partition: int32(p), Key: []byte("end of it "), Value: value, Timestamp: time.UnixMilli(last)})
+		fn(&kgo.Record{Partition: int32(p), Key: []byte(end), Value: value, Timestamp: time.UnixMilli(last)})
 	}
 }
 
