@@ -322,7 +322,7 @@ func (c *Core) advance() {
 	}
 	for {
 		c.schedule()
-		if c.diskFull || !c.idle() || c.waitsForEpoch() || c.rests() || !c.nextTestEvent() {
+		if c.diskFull || c.epoch.full(c.cfg) || !c.idle() || c.waitsForEpoch() || c.rests() || !c.nextTestEvent() {
 			break
 		}
 	}
