@@ -162,7 +162,11 @@ func driveLarge(keys int64, value int, bound time.Duration) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	if *keep {
+		fmt.Println("directory:", dir)
+	} else {
+		defer os.RemoveAll(dir)
+	}
 	began := time.Now()
 	worst := time.Duration(0)
 	for run := range 4 {
@@ -201,7 +205,7 @@ func untilOutput(dir string, keys int64, value int, first bool) (said string, to
 	}
 	defer log.Close()
 	cmd := exec.Command(self, "--crash_job", dir, fmt.Sprintf("--large_keys=%d", keys), fmt.Sprintf("--large_value=%d", value),
-		"--job_name=large", "--runner=summerbeam", "--summerbeam_store="+*store, "--summerbeam_data_dir="+filepath.Join(dir, "data"))
+		"--job_name=large", "--runner=summerbeam", fmt.Sprintf("--summerbeam_bundle_elements=%d", bundleOf(value)), "--summerbeam_store="+*store, "--summerbeam_data_dir="+filepath.Join(dir, "data"))
 	cmd.Stderr = log
 	pipe, err := cmd.StdoutPipe()
 	if err != nil {
@@ -231,6 +235,10 @@ func untilOutput(dir string, keys int64, value int, first bool) (said string, to
 	}
 	return said, took, err
 }
+
+// bundleOf is how many elements a bundle shall have that writes so much for each: a bundle's state is
+// written as a whole.
+func bundleOf(value int) int { return max(10, 1<<20/value) }
 
 // sizeOf sums up the files in a directory.
 func sizeOf(dir string) (sum int64, err error) {
