@@ -267,18 +267,6 @@ func (j *Job) Run(ctx context.Context) error {
 	return err
 }
 
-// notBegun is why a job could not go on from what is stored.
-type notBegun struct{ err error }
-
-func (e *notBegun) Error() string { return e.err.Error() }
-func (e *notBegun) Unwrap() error { return e.err }
-
-// NotBegun says that a job's Run has returned err before it did anything.
-func NotBegun(err error) bool {
-	var e *notBegun
-	return errors.As(err, &e)
-}
-
 func (j *Job) loop(ctx context.Context) error {
 	j.started = time.Now()
 	// Bundles outlive ctx's end by a moment: the core learns of it first and then

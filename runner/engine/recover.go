@@ -3,6 +3,7 @@ package engine
 import (
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	fnpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/fnexecution_v1"
@@ -10,6 +11,18 @@ import (
 	"github.com/summerbeam/summerbeam/statebackend"
 	"google.golang.org/protobuf/proto"
 )
+
+// notBegun is why a job could not go on from what is stored.
+type notBegun struct{ err error }
+
+func (e *notBegun) Error() string { return e.err.Error() }
+func (e *notBegun) Unwrap() error { return e.err }
+
+// NotBegun says that a job's Run has returned err before it did anything.
+func NotBegun(err error) bool {
+	var e *notBegun
+	return errors.As(err, &e)
+}
 
 // recover reads the job's last epoch back, if its store has one. The job has not
 // begun: nothing else runs.
