@@ -37,7 +37,7 @@ type flags struct {
 	Summerbeam string        `help:"Summerbeam's server." default:"bin/summerbeam"`
 	FlinkJars  string        `help:"Class path of Flink's job server." default:".cache/bench/flink"`
 	Dir        string        `help:"Directory for the runs' files." default:".cache/kafka/runners"`
-	Timeout    time.Duration `help:"How long a run may take." default:"3m"`
+	Timeout    time.Duration `help:"How long a run may take." default:"10m"`
 }
 
 func main() {
