@@ -18,7 +18,7 @@ import (
 )
 
 func init() {
-	register.DoFn4x1[*lockedEstimator, *sdf.LockRTracker, []byte, func(beam.EventTime, string, int64), sdf.ProcessContinuation](&endless{})
+	beam.RegisterDoFn(&endless{})
 	register.Emitter3[beam.EventTime, string, int64]()
 	register.Function2x0(seen)
 	register.Function1x0(touch)

@@ -18,7 +18,7 @@ import (
 )
 
 func init() {
-	register.DoFn5x1[state.Provider, string, int64, func(*string) bool, func(string), error](&summer{})
+	beam.RegisterDoFn(&summer{})
 	register.Emitter1[string]()
 	register.Iter1[string]()
 }

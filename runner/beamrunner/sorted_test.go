@@ -17,7 +17,7 @@ import (
 )
 
 func init() {
-	register.DoFn4x1[beam.EventTime, state.Provider, string, int64, error](&inOrder{})
+	beam.RegisterDoFn(&inOrder{})
 	register.Function2x2(timed)
 }
 

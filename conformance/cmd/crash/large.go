@@ -31,11 +31,11 @@ import (
 // value that was there before.
 
 func init() {
-	register.DoFn4x1[*watermark, *sdf.LockRTracker, []byte, func(int64, int64), sdf.ProcessContinuation](&loader{})
+	beam.RegisterDoFn(&loader{})
 	register.Emitter2[int64, int64]()
-	register.DoFn5x1[state.Provider, timers.Provider, int64, int64, func(int64), error](&holder{})
+	beam.RegisterDoFn(&holder{})
 	register.Emitter1[int64]()
-	register.DoFn1x0[int64](&teller{})
+	beam.RegisterDoFn(&teller{})
 }
 
 // loader emits each of Keys keys once, as fast as they are taken, and then one every 20 ms.
