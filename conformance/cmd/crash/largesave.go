@@ -63,7 +63,7 @@ func driveSave(keys int64, value int) (err error) {
 		return err
 	}
 	cmd := exec.Command(self, "--crash_job", dir, fmt.Sprintf("--large_keys=%d", keys), fmt.Sprintf("--large_value=%d", value),
-		"--job_name=large", "--runner=summerbeam", "--endpoint="+server.address)
+		"--job_name=large", "--runner=summerbeam", fmt.Sprintf("--summerbeam_bundle_elements=%d", bundleOf(value)), "--endpoint="+server.address)
 	cmd.Stderr = log
 	pipe, err := cmd.StdoutPipe()
 	if err != nil {
@@ -78,13 +78,13 @@ func driveSave(keys int64, value int) (err error) {
 	}()
 	var g gaps
 	ended, first := make(chan struct{}), make(chan struct{})
+	began := sync.OnceFunc(func() { close(first) })
 	go func() {
 		defer close(ended)
 		for lines := bufio.NewScanner(pipe); lines.Scan(); {
 			if strings.HasPrefix(lines.Text(), "output ") {
-				if g.output(time.Now()); g.count == 1 {
-					close(first)
-				}
+				g.output(time.Now())
+				began()
 			}
 		}
 	}()
