@@ -147,6 +147,9 @@ func (r *stageRun) storeTimers(read func() (statebackend.Reader, error), durable
 	}
 	if r.held != nil {
 		store(r.slots.held, r.held.timers)
+		for _, s := range r.held.timers {
+			s.stored.byPlace = r.trigger != nil
+		}
 	}
 }
 

@@ -14,7 +14,8 @@ import (
 // storedTimers is what a shard's timers are in the store, of a job that outlives its
 // process. A timer has two records there, or three:
 //
-//	recordTimer  by its id: where its second record is
+//	recordTimer  by its id: where its second record is (not of timers that are told
+//	             apart by their places, see byPlace)
 //	recordDue    in the order in which they fire: the timer
 //	recordHold   in the order of the holds, if the due time doesn't tell the hold
 //
@@ -31,6 +32,8 @@ import (
 type storedTimers struct {
 	journal *journal
 	read    func() (statebackend.Reader, error)
+	// byPlace: whoever looks for a timer knows its place, and asks findAt.
+	byPlace bool
 	// complete gives a timer that was read what only the stage knows.
 	complete func(*timer) error
 	// durable is the last epoch that is.
@@ -119,7 +122,9 @@ func (st *storedTimers) put(t *timer) {
 	}
 	st.total++
 	st.changed.note(t.id)
-	st.journal.put(st.idKey(t.id), t.place())
+	if !st.byPlace {
+		st.journal.put(st.idKey(t.id), t.place())
+	}
 	st.journal.put(st.dueKey(t.domain, t.moment()), t.record())
 	if t.held() {
 		st.journal.put(st.holdKey(t.holdMoment()), []byte(t.id))
@@ -133,7 +138,9 @@ func (st *storedTimers) drop(t *timer) {
 	}
 	st.total--
 	st.changed.note(t.id)
-	st.journal.drop(st.idKey(t.id))
+	if !st.byPlace {
+		st.journal.drop(st.idKey(t.id))
+	}
 	st.journal.dropOnce(st.dueKey(t.domain, t.moment()))
 	if t.held() {
 		st.journal.dropOnce(st.holdKey(t.holdMoment()))
@@ -188,18 +195,37 @@ func (s *shardTimers) find(id []byte) (*timer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("timer %x: %w", id, err)
 	}
-	data, found, err := r.Get(nil, []byte(st.dueKey(d, m)))
-	if err == nil && !found {
-		err = statebackend.ErrCorrupt
+	if err := s.findAt(id, d, m); err != nil {
+		return nil, err
 	}
+	return s.byID[string(id)], nil
+}
+
+// findAt brings a timer into memory, if need be, that is set, and of which it is known when it
+// fires.
+func (s *shardTimers) findAt(id []byte, d domain, m moment) error {
+	if s.byID[string(id)] != nil || s.stored == nil {
+		return nil
+	}
+	r, err := s.stored.read()
 	if err != nil {
-		return nil, fmt.Errorf("timer %x: %w", id, err)
+		return err
+	}
+	data, found, err := r.Get(nil, []byte(s.stored.dueKey(d, m)))
+	if err != nil {
+		return fmt.Errorf("timer %x: %w", id, err)
+	}
+	if !found {
+		return fmt.Errorf("timer %x is not where it was set: %w", id, statebackend.ErrCorrupt)
 	}
 	t, err := readTimerRecord(d, m, data)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return t, s.enter(t)
+	if t.id != string(id) {
+		return fmt.Errorf("timer %x is where %x should be: %w", t.id, id, statebackend.ErrCorrupt)
+	}
+	return s.enter(t)
 }
 
 // ids are those in the store that begin with prefix; some may be gone already.

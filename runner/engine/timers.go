@@ -63,11 +63,19 @@ func newShardTimers(mem *memory) *shardTimers {
 	return &shardTimers{mem: mem, byID: make(map[string]*timer), holds: newHoldSet()}
 }
 
-// set adds a timer, in place of one of the same id, which find has looked for.
+// reserve returns the number of a timer that is set later.
+func (s *shardTimers) reserve() uint64 {
+	s.seq++
+	return s.seq
+}
+
+// set adds a timer, in place of one of the same id, which find has looked for. It gets a
+// number, unless it has a reserved one.
 func (s *shardTimers) set(t timer) {
 	s.clear(t.id)
-	s.seq++
-	t.seq = s.seq
+	if t.seq == 0 {
+		t.seq = s.reserve()
+	}
 	s.insert(&t)
 	s.stored.put(&t)
 }
@@ -105,12 +113,6 @@ func (s *shardTimers) remove(t *timer) {
 	if t.at >= 0 {
 		heap.Remove(&s.queue[t.domain], t.at)
 	}
-}
-
-// waits says whether a timer is set, and waits for the same time with the same hold as
-// another. A nil timer is not set.
-func (t *timer) waits(as *timer) bool {
-	return t != nil && t.at >= 0 && t.domain == as.domain && t.fire == as.fire && t.hold == as.hold
 }
 
 // take takes out up to limit timers that are due, in order, of those in memory: the

@@ -78,10 +78,9 @@ type openWindow struct {
 	key, window []byte
 	w           triggers.Window
 	st          triggers.State
-	// stored says that it had state, and was which timers it had then; due that one of them
-	// is due. is which timers it shall have.
-	stored, due bool
-	was, is     wanted
+	// stored says that it had state. timers are those that it has.
+	stored bool
+	timers windowTimers
 	// Values that wait: those in the buffer's cell below, unread, and those here.
 	waiting  uint64
 	count    uint64
@@ -133,7 +132,7 @@ func (r *triggerRun) run(blocks []core.Block) ([]core.Block, error) {
 		if !w.stored {
 			return nil, fmt.Errorf("grouping: a timer of a window without state: %w", statebackend.ErrCorrupt)
 		}
-		w.due = true
+		w.timers.due(t)
 		switch {
 		case r.merger != nil:
 			_, err = r.sdkWindowsOf(key)
@@ -158,6 +157,7 @@ func (r *triggerRun) run(blocks []core.Block) ([]core.Block, error) {
 		}
 	}
 	for _, w := range r.order {
+		r.planTimers(w)
 		r.close(w)
 	}
 	r.closeWindows()
@@ -238,7 +238,7 @@ func (r *triggerRun) open(key, window []byte) (*openWindow, error) {
 			if err := r.readWindow(w, data); err != nil {
 				return nil, err
 			}
-			w.stored, w.was = true, r.wanted(w)
+			w.stored = true
 		}
 	}
 	r.windows[id] = w

@@ -41,6 +41,7 @@ func TestWindowsWithTimersInTheStore(t *testing.T) {
 			if stored.tr.timers[0], err = disk.open(limit, page); err != nil {
 				rt.Fatal(err)
 			}
+			stored.tr.timers[0].stored.byPlace = true
 		}
 		restart()
 		var sum *core.Timers

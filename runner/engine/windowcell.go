@@ -25,7 +25,7 @@ func (r *triggerRun) cellOf(key, window []byte, id string) string {
 }
 
 // readWindow takes a window's value apart: the strategy's state with its length, how many
-// values are in the buffer, how many are here, and these. w shares them.
+// values are in the buffer, how many are here, its timers, and the values. w shares them.
 func (r *triggerRun) readWindow(w *openWindow, data []byte) error {
 	bad := fmt.Errorf("grouping: state of a window: %w", statebackend.ErrCorrupt)
 	size, n := binary.Uvarint(data)
@@ -38,6 +38,10 @@ func (r *triggerRun) readWindow(w *openWindow, data []byte) error {
 			return bad
 		}
 		rest = rest[n:]
+	}
+	var ok bool
+	if rest, ok = w.timers.read(rest, w.w.Max); !ok {
+		return bad
 	}
 	w.appended = rest[:len(rest):len(rest)]
 	if err := r.strategy.ReadState(&w.st, state); err != nil {
@@ -61,11 +65,12 @@ func (r *triggerRun) close(w *openWindow) {
 		r.closeBuffer(w)
 	}
 	r.id = r.strategy.AppendState(r.id[:0], &w.st)
-	data := make([]byte, 0, len(r.id)+len(w.appended)+4*binary.MaxVarintLen16)
+	data := make([]byte, 0, len(r.id)+len(w.appended)+8*binary.MaxVarintLen16)
 	data = binary.AppendUvarint(data, uint64(len(r.id)))
 	data = append(data, r.id...)
 	data = binary.AppendUvarint(data, w.waiting)
 	data = binary.AppendUvarint(data, w.count)
+	data = w.timers.append(data, w.w.Max)
 	r.staged.setValue(r.cell(w, cellWindow), value{data: append(data, w.appended...), fresh: !w.stored})
 }
 
