@@ -24,7 +24,8 @@ func init() {
 	beam.RegisterDoFn(&listing{})
 	beam.RegisterDoFn(&looking{})
 	beam.RegisterDoFn(&stateful{})
-	beam.RegisterDoFn(&timed{})
+	// RegisterDoFn would look at its timers, which have no names yet.
+	register.DoFn4x0[state.Provider, timers.Provider, string, string](&timed{})
 	beam.RegisterDoFn(&ranging{})
 	beam.RegisterDoFn(&source{})
 	beam.RegisterDoFn(&emitting{})
