@@ -81,3 +81,21 @@ func TestWindowsWithTimersInTheStore(t *testing.T) {
 		}
 	})
 }
+
+// TestADueTimerIsSetAgain, if its window wants the same once more: it was taken out, and would
+// be neither due nor gone.
+func TestADueTimerIsSetAgain(t *testing.T) {
+	s := newTriggerShard(t, "ikv", &pipepb.WindowingStrategy{OutputTime: pipepb.OutputTime_END_OF_WINDOW, AccumulationMode: pipepb.AccumulationMode_DISCARDING})
+	s.expect(s.run(kv(1, "a", "1", coders.IntervalWindow{Start: 0, End: 10})))
+	r := s.tr.start(t.Context(), core.GroupShard{Event: s.wm, Output: s.out}, s.store.reader)
+	r.due = r.timers.take(core.MaxTime-1, core.MinTime, 1)
+	if len(r.due) != 1 {
+		t.Fatalf("%d timers of an open window, want 1", len(r.due))
+	}
+	if _, err := r.run(nil); err != nil {
+		t.Fatal(err)
+	}
+	if sum := r.settle(); sum.Event != 10 {
+		t.Errorf("the window's timer is due at %d, want 10", sum.Event)
+	}
+}
