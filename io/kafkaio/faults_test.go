@@ -34,6 +34,11 @@ func start(t *testing.T, cluster kafkaio.Cluster, read []kafkaio.ReadOption, wri
 	p, s := beam.NewPipelineWithRoot()
 	in := kafkaio.Read(s, cluster, append(read, kafkaio.Topics("in"), kafkaio.DiscoverEvery(100*time.Millisecond))...)
 	kafkaio.Write(s, cluster, beam.ParDo(s, upper, in), append(write, kafkaio.Topic("out"))...)
+	return run(t, p)
+}
+
+// run runs a pipeline until the test or stop ends it.
+func run(t *testing.T, p *beam.Pipeline) *running {
 	ctx, cancel := context.WithCancel(t.Context())
 	r := &running{t: t, cancel: cancel, ended: make(chan error, 1)}
 	go func() {
@@ -68,7 +73,7 @@ func (r *running) until(b *broker, want ...string) {
 			return
 		}
 	}
-	r.t.Fatalf("got %q of %q, want %q", got, b.all("in"), want)
+	r.t.Fatalf("got %q, want %q", got, want)
 }
 
 // fails waits until the job has failed, with an error that has this text.

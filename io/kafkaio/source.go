@@ -48,7 +48,8 @@ const lookEvery = 2 * time.Second
 type reader struct {
 	Conf readConfig
 
-	extract func(Record) time.Time // for extractedTime
+	extract  func(Record) time.Time // for extractedTime
+	patience time.Duration          // with a topic that is missing; 0 is missingPatience
 }
 
 func (*reader) CreateInitialRestriction(p Partition) offsetrange.Restriction {

@@ -1,6 +1,7 @@
 package kafkaio
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -75,6 +76,11 @@ func explainRead(err error) error {
 // is being made again, or one that a broker which has just started hasn't heard of yet.
 const missingPatience = 10 * time.Second
 
+// askPatience is how long one question about a topic may take.
+const askPatience = 2 * time.Second
+
+func (f *reader) missing() time.Duration { return cmp.Or(f.patience, missingPatience) }
+
 // sameTopic fails if the topic is not the one that the partition's offsets are of. It returns false
 // if nobody can say so at the moment.
 func (f *reader) sameTopic(ctx context.Context, p Partition) (sure bool, err error) {
@@ -83,7 +89,7 @@ func (f *reader) sameTopic(ctx context.Context, p Partition) (sure bool, err err
 		return false, err
 	}
 	for began := time.Now(); ; {
-		asking, cancel := context.WithTimeout(ctx, missingPatience/5)
+		asking, cancel := context.WithTimeout(ctx, askPatience)
 		now, err := describe(asking, kadm.NewClient(cl), p.Topic)
 		late := asking.Err() != nil
 		cancel()
@@ -99,9 +105,9 @@ func (f *reader) sameTopic(ctx context.Context, p Partition) (sure bool, err err
 		case !errors.Is(now.err, kerr.UnknownTopicOrPartition):
 			return false, now.err
 		}
-		if ctx.Err() != nil || time.Since(began) > missingPatience {
+		if ctx.Err() != nil || time.Since(began) > f.missing() {
 			return false, fmt.Errorf("%w; was it deleted?", now.err)
 		}
-		time.Sleep(missingPatience / 20)
+		time.Sleep(f.missing() / 20)
 	}
 }
