@@ -23,6 +23,8 @@ type layer struct {
 	cells map[string]*cell
 	// values are cells that are written whole; nil if there are none.
 	values map[string]value
+	// byWindow has the keys of values by their windowPrefix; nil if nobody asks for them.
+	byWindow map[string][]string
 	// bytes is about what cells take in memory, valueBytes what values do.
 	bytes, valueBytes int64
 }

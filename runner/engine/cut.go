@@ -74,7 +74,7 @@ type coreRecord struct {
 }
 
 // recoveryVersion changes with whatever of these records changes its meaning.
-const recoveryVersion = 5
+const recoveryVersion = 6
 
 func newDurability() *durability {
 	return &durability{stored: make(map[uint64]bool), sideCount: make(map[[2]int]uint64), next: 1}

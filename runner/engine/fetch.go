@@ -65,10 +65,8 @@ func (r *reader) walk(st statebackend.Reader, keys []string) error {
 
 // known says whether a value can be read without the store.
 func (r *reader) known(key string) bool {
-	for _, l := range r.layers {
-		if _, ok := l.values[key]; ok {
-			return true
-		}
+	if _, ok := r.layered(key); ok {
+		return true
 	}
 	_, ok := r.shard.clean(r.below(), key)
 	return ok

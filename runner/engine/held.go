@@ -14,7 +14,9 @@ func newHeld(shards int, mem *memory) *held {
 	h := &held{}
 	for range shards {
 		h.state = append(h.state, newShardState(mem, cleanShare(mem, shards)))
-		h.timers = append(h.timers, newShardTimers(mem))
+		t := newShardTimers(mem)
+		t.windows.ids.limit = windowShare(mem, shards)
+		h.timers = append(h.timers, t)
 	}
 	return h
 }

@@ -92,7 +92,7 @@ func (j *Job) restore(st statebackend.Store, data []byte) error {
 			return err
 		}
 		for _, sh := range r.allShards() {
-			sh.views.Store(&views{dirty: newLayer(snap.Epoch + 1)})
+			sh.begin(snap.Epoch)
 		}
 		s := &snap.Stages[i]
 		for k := range s.Shards {

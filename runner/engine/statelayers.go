@@ -13,6 +13,8 @@ type shardState struct {
 	views atomic.Pointer[views]
 	kept  cleanCells
 	cache cacheToken
+	// listed says that the keys of windows are asked for, see windowValues.
+	listed bool
 }
 
 // views is what a reader sees of a shard at one moment. frozen may be nil.
@@ -38,15 +40,26 @@ func (s *shardState) apply(staged *layer) {
 // the store.
 func newShardState(mem *memory, limit int64) *shardState {
 	s := &shardState{kept: cleanCells{mem: mem, limit: limit}}
-	s.views.Store(&views{dirty: newLayer(1)})
+	s.begin(0)
 	return s
+}
+
+// begin has the shard go on from an epoch that is in the store.
+func (s *shardState) begin(epoch uint64) { s.views.Store(&views{dirty: s.layer(epoch + 1)}) }
+
+func (s *shardState) layer(epoch uint64) *layer {
+	l := newLayer(epoch)
+	if s.listed {
+		l.byWindow = make(map[string][]string)
+	}
+	return l
 }
 
 // freeze puts the dirty layer below a new, empty one. The driver calls it, at every
 // epoch: layers count the epochs by themselves.
 func (s *shardState) freeze() (frozen *layer) {
 	v := s.views.Load()
-	s.views.Store(&views{dirty: newLayer(v.dirty.epoch + 1), frozen: v.dirty})
+	s.views.Store(&views{dirty: s.layer(v.dirty.epoch + 1), frozen: v.dirty})
 	return v.dirty
 }
 

@@ -15,7 +15,7 @@ import (
 // process. A timer has two records there, or three:
 //
 //	recordTimer  by its id: where its second record is (not of timers that are told
-//	             apart by their places, see byPlace)
+//	             apart by their places, see placed)
 //	recordDue    in the order in which they fire: the timer
 //	recordHold   in the order of the holds, if the due time doesn't tell the hold
 //
@@ -32,7 +32,8 @@ import (
 type storedTimers struct {
 	journal *journal
 	read    func() (statebackend.Reader, error)
-	// byPlace: whoever looks for a timer knows its place, and asks findAt.
+	// byPlace: whoever looks for a timer knows its place, and asks findAt, but for shared
+	// timers.
 	byPlace bool
 	// complete gives a timer that was read what only the stage knows.
 	complete func(*timer) error
@@ -115,6 +116,17 @@ func (st *storedTimers) holdKey(m moment) string {
 	return string(m.append([]byte(st.journal.key(recordHold))))
 }
 
+func (st *storedTimers) placed(t *timer) bool { return st.byPlace && !isShared(t.id) }
+
+// rewrite writes a timer's data again.
+func (st *storedTimers) rewrite(t *timer) {
+	if st == nil {
+		return
+	}
+	st.changed.note(t.id)
+	st.journal.put(st.dueKey(t.domain, t.moment()), t.record())
+}
+
 // put writes down a new timer.
 func (st *storedTimers) put(t *timer) {
 	if st == nil {
@@ -122,7 +134,7 @@ func (st *storedTimers) put(t *timer) {
 	}
 	st.total++
 	st.changed.note(t.id)
-	if !st.byPlace {
+	if !st.placed(t) {
 		st.journal.put(st.idKey(t.id), t.place())
 	}
 	st.journal.put(st.dueKey(t.domain, t.moment()), t.record())
@@ -138,10 +150,14 @@ func (st *storedTimers) drop(t *timer) {
 	}
 	st.total--
 	st.changed.note(t.id)
-	if !st.byPlace {
+	if !st.placed(t) {
 		st.journal.drop(st.idKey(t.id))
 	}
-	st.journal.dropOnce(st.dueKey(t.domain, t.moment()))
+	if st.byPlace && isShared(t.id) {
+		st.journal.drop(st.dueKey(t.domain, t.moment())) // it may have been written over
+	} else {
+		st.journal.dropOnce(st.dueKey(t.domain, t.moment()))
+	}
 	if t.held() {
 		st.journal.dropOnce(st.holdKey(t.holdMoment()))
 	}
@@ -164,7 +180,7 @@ func (st *storedTimers) leastHold() int64 {
 	return least
 }
 
-// may says whether a timer may be set. It asks no store.
+// may says whether a timer may be set.
 func (s *shardTimers) may(id []byte) bool {
 	if s.byID[string(id)] != nil {
 		return true
@@ -409,7 +425,8 @@ func (s *shardTimers) evict() {
 
 // head is what a restart must know of the shard.
 func (s *shardTimers) head() []byte {
-	b := binary.AppendUvarint(nil, uint64(s.stored.total))
+	b := binary.AppendUvarint(nil, uint64(s.windows.total))
+	b = binary.AppendUvarint(b, uint64(s.stored.total))
 	b = binary.AppendUvarint(b, s.seq)
 	for d := range domains {
 		b = s.low(d).append(b)
@@ -429,13 +446,18 @@ func (s *shardTimers) recover(r statebackend.Reader) error {
 	if err != nil || !found {
 		return err
 	}
-	total, n := binary.Uvarint(b)
-	seq, m := binary.Uvarint(b[max(0, n):])
-	if n <= 0 || m <= 0 || len(b)-n-m != 3*momentBytes+8 {
+	var windows, total uint64
+	for _, v := range []*uint64{&windows, &total, &s.seq} {
+		var n int
+		if *v, n = binary.Uvarint(b); n <= 0 {
+			return fmt.Errorf("timers %x: %w", key, statebackend.ErrCorrupt)
+		}
+		b = b[n:]
+	}
+	if len(b) != 3*momentBytes+8 {
 		return fmt.Errorf("timers %x: %w", key, statebackend.ErrCorrupt)
 	}
-	b = b[n+m:]
-	s.seq, s.stored.total = seq, int(total)
+	s.windows.total, s.stored.total = int(windows), int(total)
 	for d := range domains {
 		s.stored.next[d] = readMoment(b)
 		b = b[momentBytes:]

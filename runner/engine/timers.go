@@ -44,6 +44,8 @@ type shardTimers struct {
 	queue [domains]timerHeap
 	holds holdSet
 	seq   uint64
+	// windows are those of a grouping that have a value in state.
+	windows windowSet
 	// expiring is nil for a stage whose state doesn't expire.
 	expiring *expiries
 	// stored is nil for a job that nobody goes on with: all timers are in memory.
@@ -60,7 +62,10 @@ func (t *timer) size() int64 { return 160 + 2*int64(len(t.id)) + int64(len(t.dat
 func (t *timer) moment() moment { return moment{t.fire, t.seq} }
 
 func newShardTimers(mem *memory) *shardTimers {
-	return &shardTimers{mem: mem, byID: make(map[string]*timer), holds: newHoldSet()}
+	return &shardTimers{
+		mem: mem, byID: make(map[string]*timer), holds: newHoldSet(), seq: sharedSeq,
+		windows: windowSet{mem: mem},
+	}
 }
 
 // reserve returns the number of a timer that is set later.
@@ -91,6 +96,12 @@ func (s *shardTimers) clear(id string) {
 	if t.owner != "" {
 		s.expiring.timerGone(t.owner, id)
 	}
+}
+
+// rewrite gives a timer that waits other data of the same length.
+func (s *shardTimers) rewrite(t *timer, data []byte) {
+	t.data = data
+	s.stored.rewrite(t)
 }
 
 // insert takes a timer into memory, remove out of it.

@@ -45,6 +45,11 @@ func compileTrigger(plan *graph.Plan, s *graph.Stage, g *grouper, shards int, me
 	if t.combiner, err = compileCombiner(plan, s); err != nil {
 		return nil, err
 	}
+	for _, s := range t.state {
+		if s.listed = !t.strategy.Merging() && t.merger == nil; s.listed {
+			s.begin(0)
+		}
+	}
 	return t, nil
 }
 
@@ -62,6 +67,9 @@ type triggerRun struct {
 	windows map[string]*openWindow
 	order   []*openWindow
 	id      []byte // scratch
+	// shared are the timers that windows touched share or will share, by id.
+	shared      map[string]*sharedTimer
+	sharedOrder []*sharedTimer
 	// keys are the active windows of the keys touched, if windows merge.
 	keys     map[string]*keyWindows
 	keyOrder []*keyWindows
@@ -76,8 +84,10 @@ type triggerRun struct {
 type openWindow struct {
 	id          string
 	key, window []byte
-	w           triggers.Window
-	st          triggers.State
+	// cell is where its value is.
+	cell string
+	w    triggers.Window
+	st   triggers.State
 	// stored says that it had state. timers are those that it has.
 	stored bool
 	timers windowTimers
@@ -97,6 +107,7 @@ func (t *trigger) start(ctx context.Context, a core.GroupShard, store func() (st
 			Synchronized: math.MinInt64,
 		},
 		windows: make(map[string]*openWindow),
+		shared:  make(map[string]*sharedTimer),
 		keys:    make(map[string]*keyWindows),
 		sdkKeys: make(map[string]*sdkWindows),
 		panes:   &paneList{},
@@ -121,6 +132,12 @@ func (r *triggerRun) run(blocks []core.Block) ([]core.Block, error) {
 		return nil, err
 	}
 	for _, t := range r.due {
+		if isShared(t.id) {
+			if err := r.openShared(t); err != nil {
+				return nil, err
+			}
+			continue
+		}
 		key, window, err := splitWindowKey([]byte(t.id))
 		if err != nil {
 			return nil, err
@@ -175,6 +192,9 @@ func (r *triggerRun) fetchDue() error {
 	}
 	keys := make([]string, 0, len(r.due))
 	for _, t := range r.due {
+		if isShared(t.id) {
+			continue
+		}
 		key, window, err := splitWindowKey([]byte(t.id))
 		if err != nil {
 			return err
@@ -221,16 +241,13 @@ func (r *triggerRun) open(key, window []byte) (*openWindow, error) {
 	if w := r.windows[string(r.id)]; w != nil {
 		return w, nil
 	}
-	id := string(r.id)
-	end, err := r.grouper.scan.WindowMax(window)
+	maybe := r.timers.windows.may(r.id)
+	w, err := r.newWindow(key, window, r.cellOf(key, window, cellWindow))
 	if err != nil {
 		return nil, err
 	}
-	w := &openWindow{id: id, key: append([]byte(nil), key...), window: append([]byte(nil), window...), w: triggers.Window{Max: end}}
-	// A window that has state has a timer, see wantedtimers.go. To ask the store for what is
-	// not there is what it is worst at, and most windows are new when they are opened.
-	if r.timers.may(append(r.id, 'e')) {
-		data, err := r.read.value(r.cell(w, cellWindow))
+	if maybe {
+		data, err := r.read.value(w.cell)
 		if err != nil {
 			return nil, err
 		}
@@ -238,12 +255,27 @@ func (r *triggerRun) open(key, window []byte) (*openWindow, error) {
 			if err := r.readWindow(w, data); err != nil {
 				return nil, err
 			}
-			w.stored = true
 		}
 	}
-	r.windows[id] = w
-	r.order = append(r.order, w)
+	r.touch(w)
 	return w, nil
+}
+
+// newWindow makes a window whose id is in r.id.
+func (r *triggerRun) newWindow(key, window []byte, cell string) (*openWindow, error) {
+	end, err := r.grouper.scan.WindowMax(window)
+	if err != nil {
+		return nil, err
+	}
+	return &openWindow{id: string(r.id), key: slices.Clone(key), window: slices.Clone(window), cell: cell, w: triggers.Window{Max: end}}, nil
+}
+
+// touch has the window be part of the run.
+func (r *triggerRun) touch(w *openWindow) {
+	if r.windows[w.id] == nil {
+		r.windows[w.id] = w
+		r.order = append(r.order, w)
+	}
 }
 
 func (r *triggerRun) element(e *coders.Element, window []byte) error {

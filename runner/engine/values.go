@@ -22,7 +22,7 @@ const (
 	recordValue = 'v' // a record's kind, without a suffix and without an epoch
 
 	// valueOverhead is about what a value takes besides its bytes.
-	valueOverhead = 64
+	valueOverhead = 80
 )
 
 func (v value) size(key string) int64 { return int64(len(key)+len(v.data)) + valueOverhead }
@@ -39,7 +39,8 @@ func (l *layer) setValue(key string, v value) {
 // mergeValues applies a newer layer's values on top of l's.
 func (l *layer) mergeValues(newer *layer) {
 	for key, n := range newer.values {
-		if old, ok := l.values[key]; ok {
+		old, ok := l.values[key]
+		if ok {
 			n.fresh = old.fresh
 			l.valueBytes -= old.size(key)
 			delete(l.values, key)
@@ -47,6 +48,9 @@ func (l *layer) mergeValues(newer *layer) {
 		// What came and went between two epochs is never written.
 		if !n.fresh || len(n.data) > 0 {
 			l.setValue(key, n)
+			if !ok {
+				l.index(key)
+			}
 		}
 	}
 }
@@ -66,12 +70,30 @@ func (l *layer) valueGrowth(below *layer) (n int64) {
 	return n
 }
 
-// value returns a value's bytes, not to be changed; none if it isn't there.
-func (r *reader) value(key string) ([]byte, error) {
+// layered returns a value's bytes, not to be changed, if a layer says what they are.
+func (r *reader) layered(key string) ([]byte, bool) {
 	for _, l := range r.layers {
 		if v, ok := l.values[key]; ok {
-			return v.data[:len(v.data):len(v.data)], nil
+			return v.data[:len(v.data):len(v.data)], true
 		}
+	}
+	return nil, false
+}
+
+// hasLayered says that a layer knows a value.
+func (r *reader) hasLayered(key []byte) bool {
+	for _, l := range r.layers {
+		if _, ok := l.values[string(key)]; ok {
+			return true
+		}
+	}
+	return false
+}
+
+// value returns a value's bytes, not to be changed; none if it isn't there.
+func (r *reader) value(key string) ([]byte, error) {
+	if data, ok := r.layered(key); ok {
+		return data, nil
 	}
 	if c, ok := r.shard.clean(r.below(), key); ok {
 		return c.data, nil

@@ -13,7 +13,7 @@ import (
 // wants no others.
 type windowTimers struct {
 	was, is [domains]wanted
-	// seq are their numbers, 0 where there is none.
+	// seq are their numbers, 0 where there is none, sharedSeq for a timer that is shared.
 	seq [domains]uint64
 	// changes says which are set or cleared, and old which numbers those had.
 	old     [domains]uint64
@@ -96,7 +96,11 @@ func (r *triggerRun) planTimers(w *openWindow) {
 			continue
 		}
 		t.old[d], t.seq[d] = t.seq[d], 0
-		if t.is[d].set {
+		switch {
+		case !t.is[d].set:
+		case r.shares(domain(d), t.is[d]):
+			t.seq[d] = sharedSeq
+		default:
 			t.seq[d] = r.timers.reserve()
 		}
 	}
@@ -107,15 +111,24 @@ func (r *triggerRun) findTimers() error {
 	for _, w := range r.order {
 		t := &w.timers
 		for d, changes := range t.changes {
-			if !changes || !t.was[d].set {
+			if !changes {
 				continue
 			}
-			if err := r.timers.findAt(r.timerID(w, d), domain(d), moment{t.was[d].fire, t.old[d]}); err != nil {
-				return err
+			if t.old[d] == sharedSeq {
+				r.share(w.window, t.was[d]).change--
+			} else if t.old[d] != 0 {
+				if err := r.timers.findAt(r.timerID(w, d), domain(d), moment{t.was[d].fire, t.old[d]}); err != nil {
+					return err
+				}
+			}
+			if t.seq[d] == sharedSeq {
+				s := r.share(w.window, t.is[d])
+				s.change++
+				s.groups.add(keyGroup(keyHash(w.key)))
 			}
 		}
 	}
-	return nil
+	return r.findShared()
 }
 
 // settle puts what the windows want into the shard's timers. It can't fail: it is the
@@ -124,14 +137,23 @@ func (r *triggerRun) settle() *core.Timers {
 	for _, w := range r.order {
 		t := &w.timers
 		for d, changes := range t.changes {
-			switch is := t.is[d]; {
+			switch alone, is := t.seq[d] != sharedSeq, t.is[d]; {
 			case !changes:
-			case is.set:
+			case is.set && alone:
 				r.timers.set(timer{id: string(r.timerID(w, d)), domain: domain(d), fire: is.fire, hold: is.hold, seq: t.seq[d]})
-			case t.was[d].set:
+			case t.was[d].set && t.old[d] != sharedSeq:
 				r.timers.clear(string(r.timerID(w, d)))
 			}
 		}
+		switch used := w.st.Used(); {
+		case used && !w.stored:
+			r.timers.windows.add(w.id)
+		case !used && w.stored:
+			r.timers.windows.remove(w.id)
+		}
+	}
+	for _, s := range r.sharedOrder {
+		r.timers.settleShared(s)
 	}
 	return r.timers.summary()
 }

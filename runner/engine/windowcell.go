@@ -18,8 +18,6 @@ const (
 // below it, so their windows have no buffer.
 const inlineBytes = 256
 
-func (r *triggerRun) cell(w *openWindow, id string) string { return r.cellOf(w.key, w.window, id) }
-
 func (r *triggerRun) cellOf(key, window []byte, id string) string {
 	return string(cellKey(nil, keyGroup(keyHash(key)), r.slot, window, key, "", id))
 }
@@ -47,6 +45,7 @@ func (r *triggerRun) readWindow(w *openWindow, data []byte) error {
 	if err := r.strategy.ReadState(&w.st, state); err != nil {
 		return fmt.Errorf("grouping: state of a window: %w", err)
 	}
+	w.stored = true
 	return nil
 }
 
@@ -54,10 +53,10 @@ func (r *triggerRun) readWindow(w *openWindow, data []byte) error {
 func (r *triggerRun) close(w *openWindow) {
 	if !w.st.Used() {
 		if w.stored {
-			r.staged.setValue(r.cell(w, cellWindow), value{})
+			r.staged.setValue(w.cell, value{})
 		}
 		if w.clear {
-			r.staged.cell(r.cell(w, cellBuffer)).clear()
+			r.staged.cell(r.cellOf(w.key, w.window, cellBuffer)).clear()
 		}
 		return
 	}
@@ -71,13 +70,13 @@ func (r *triggerRun) close(w *openWindow) {
 	data = binary.AppendUvarint(data, w.waiting)
 	data = binary.AppendUvarint(data, w.count)
 	data = w.timers.append(data, w.w.Max)
-	r.staged.setValue(r.cell(w, cellWindow), value{data: append(data, w.appended...), fresh: !w.stored})
+	r.staged.setValue(w.cell, value{data: append(data, w.appended...), fresh: !w.stored})
 }
 
 // closeBuffer stages what has become of a window's buffer. Values go there if there are
 // others, or if they are too many.
 func (r *triggerRun) closeBuffer(w *openWindow) {
-	buf := r.staged.cell(r.cell(w, cellBuffer))
+	buf := r.staged.cell(r.cellOf(w.key, w.window, cellBuffer))
 	if w.clear {
 		buf.clear()
 	}
@@ -100,7 +99,7 @@ func (r *triggerRun) buffered(w *openWindow) (uint64, []byte, error) {
 	if w.waiting == 0 {
 		return w.count, w.appended, nil
 	}
-	b, err := r.read.bag(r.cell(w, cellBuffer))
+	b, err := r.read.bag(r.cellOf(w.key, w.window, cellBuffer))
 	if err != nil {
 		return 0, nil, err
 	}
