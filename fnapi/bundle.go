@@ -36,6 +36,10 @@ type run struct {
 	fed atomic.Bool
 
 	state stateQueue
+	// awaitRoom is the bundle's. taking ends when Run returns: output may come behind the answer.
+	awaitRoom func(context.Context) error
+	taking    context.Context
+	takeNone  context.CancelFunc
 
 	// outMu is held while Output and TimerOutput are called, which only append
 	// memory; so who gets it after over is set knows that no call is under way.
@@ -58,8 +62,10 @@ func newRun(ctx context.Context, w *worker, b *engine.Bundle, d *descriptor) *ru
 		w: w, id: b.ID, stage: b.Stage, source: b.Source, d: d, b: b,
 		answered: make(chan struct{}), done: make(chan struct{}),
 		ended: make([]bool, len(d.outputs)), open: len(d.outputs),
+		awaitRoom: b.AwaitRoom,
 	}
 	r.ctx, r.cancel = context.WithCancelCause(ctx)
+	r.taking, r.takeNone = context.WithCancel(ctx)
 	r.state.run = r
 	return r
 }
@@ -121,6 +127,7 @@ func (w *worker) Run(ctx context.Context, b *engine.Bundle) (*engine.Result, err
 // close ends all callbacks and returns the outcome.
 func (r *run) close() (*fnpb.ProcessBundleResponse, error) {
 	r.cancel(errAnswered)
+	r.takeNone()
 	r.outMu.Lock()
 	r.over = true
 	response, err, answered := r.response, r.err, r.hasAnswer()
@@ -198,8 +205,13 @@ func (r *run) respond(resp *fnpb.InstructionResponse) {
 	}
 }
 
-// receive takes a block from the data stream.
+// receive takes a block from the data stream. While there is no place for it the stream waits,
+// and so do the worker's other bundles, if they write: the alternative is to hold all that
+// comes in memory.
 func (r *run) receive(o output, data []byte, last bool) {
+	if len(data) > 0 && !o.timers && r.awaitRoom != nil && r.awaitRoom(r.taking) != nil {
+		return // the bundle is over
+	}
 	r.outMu.Lock()
 	defer r.outMu.Unlock()
 	if r.over || r.finished {

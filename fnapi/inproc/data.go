@@ -103,7 +103,7 @@ func orEmpty[T any](s iter.Seq2[T, error]) iter.Seq2[T, error] {
 
 func (d dataManager) OpenWrite(_ context.Context, id exec.StreamID) (io.WriteCloser, error) {
 	sink := id.PtransformID
-	w := &chunkWriter{r: d.r, hint: d.r.plan.hint(sink), emit: func(p []byte) error { return d.r.b.Output(sink, p) }}
+	w := &chunkWriter{r: d.r, hint: d.r.plan.hint(sink), room: d.r.b.AwaitRoom, emit: func(p []byte) error { return d.r.b.Output(sink, p) }}
 	d.r.writers = append(d.r.writers, w)
 	return w, nil
 }
@@ -135,6 +135,7 @@ func (r *bundleRun) flush() error {
 type chunkWriter struct {
 	r    *bundleRun
 	emit func([]byte) error
+	room func(context.Context) error // engine.Bundle.AwaitRoom
 	buf  []byte
 	// hint remembers how much the last bundle of the plan has written here, so that
 	// a buffer of the right size is made at once.
@@ -170,6 +171,11 @@ func (w *chunkWriter) flush() error {
 	// The receiver may queue the chunk for long: don't let it hold twice its size.
 	if cap(buf) > 2*len(buf) {
 		buf = append(make([]byte, 0, len(buf)), buf...)
+	}
+	if w.room != nil {
+		if w.err = w.room(w.r.ctx); w.err != nil {
+			return w.err
+		}
 	}
 	if !w.r.gate.enter() {
 		w.err = errOver

@@ -446,3 +446,45 @@ func TestManyBundles(t *testing.T) {
 	asker.Wait()
 	t.Logf("%d splits", splits.Load())
 }
+
+// Output waits where there is no place for it, and no longer than its bundle.
+func TestOutputWaitsForRoom(t *testing.T) {
+	w := start(t)
+	waits, room := make(chan struct{}, 10), make(chan struct{})
+	await := func(ctx context.Context) error {
+		waits <- struct{}{}
+		select {
+		case <-room:
+			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	ctx, cancel := context.WithCancelCause(context.Background())
+	run := func() (*bt.Bundle, <-chan error) {
+		b := bt.MustStage(t, "identity").Bundle(1, bt.KV("a", "b"))
+		b.AwaitRoom = await
+		ended := make(chan error, 1)
+		go func() {
+			_, err := b.Run(ctx, w)
+			ended <- err
+		}()
+		return b, ended
+	}
+	_, ended := run()
+	wait(t, waits)
+	cancel(errGivenUp)
+	if err := <-ended; !errors.Is(err, errGivenUp) {
+		t.Errorf("got %v", err)
+	}
+	ctx = context.Background()
+	b, ended := run()
+	wait(t, waits)
+	if n := len(b.Out.Chunks()); n > 0 {
+		t.Errorf("%d chunks have come in spite of it", n)
+	}
+	close(room)
+	if err := <-ended; err != nil || len(b.Out.Chunks()) != 1 {
+		t.Errorf("%d chunks, error %v", len(b.Out.Chunks()), err)
+	}
+}

@@ -109,6 +109,9 @@ func (j *Job) runBundle(ctx context.Context, a core.RunBundle, r *runningBundle)
 				ev = &r.stage.plan.TestEvents[b.Payload.(int)]
 			}
 			for _, e := range ev.Elements {
+				if err := out.await(ctx); err != nil {
+					return nil, err
+				}
 				if err := out.add(ev.Output, e); err != nil {
 					return nil, err
 				}
@@ -126,6 +129,9 @@ func (j *Job) runBundle(ctx context.Context, a core.RunBundle, r *runningBundle)
 				return nil, err
 			}
 			for i := range r.stage.routes.outputs {
+				if err := out.await(ctx); err != nil {
+					return nil, err
+				}
 				if err := out.add(i, data); err != nil {
 					return nil, err
 				}
@@ -134,7 +140,7 @@ func (j *Job) runBundle(ctx context.Context, a core.RunBundle, r *runningBundle)
 	case graph.SDK:
 		if a.Truncate {
 			t := &truncated{sink: r.stage.plan.Truncate.Sink}
-			if _, err := j.runOnWorker(ctx, a, r, t.take); err != nil {
+			if _, err := j.runOnWorker(ctx, a, r, t.take, nil); err != nil {
 				return nil, err
 			}
 			var err error
@@ -181,7 +187,7 @@ func (j *Job) runBundle(ctx context.Context, a core.RunBundle, r *runningBundle)
 				defer func() { l.learn(sample) }()
 			}
 		}
-		res, err := j.runOnWorker(ctx, a, r, out.take)
+		res, err := j.runOnWorker(ctx, a, r, out.take, out.await)
 		if err != nil {
 			return nil, err
 		}
@@ -222,7 +228,7 @@ func impulse() []byte {
 	return coders.AppendVarint(b, 0) // the length of the empty byte string
 }
 
-func (j *Job) runOnWorker(ctx context.Context, a core.RunBundle, r *runningBundle, out func(sink string, data []byte) error) (*Result, error) {
+func (j *Job) runOnWorker(ctx context.Context, a core.RunBundle, r *runningBundle, out func(sink string, data []byte) error, room func(context.Context) error) (*Result, error) {
 	p := j.pools[r.stage.plan.Environment]
 	w, err := p.get(ctx)
 	if err != nil {
@@ -243,6 +249,7 @@ func (j *Job) runOnWorker(ctx context.Context, a core.RunBundle, r *runningBundl
 		Timers:        r.timers.fire(),
 		TimerFamilies: r.stage.families,
 		Output:        out,
+		AwaitRoom:     room,
 		TimerOutput:   r.timers.take,
 		State:         r.state,
 	}

@@ -19,6 +19,8 @@ type fileSystem interface {
 	// ReadDir returns the names of what is in a directory. SyncDir makes them durable.
 	ReadDir(dir string) ([]string, error)
 	SyncDir(dir string) error
+	// Free returns how many bytes may be written below a directory, or an error if nobody knows.
+	Free(dir string) (int64, error)
 }
 
 type file interface {

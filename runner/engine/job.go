@@ -110,7 +110,7 @@ type Job struct {
 	progress progress
 	feeds    map[int]*testFeed // by stage
 
-	disk diskFull
+	disk *diskFull
 
 	// asked numbers the bundles that answer questions.
 	asked atomic.Uint64
@@ -183,6 +183,8 @@ func New(cfg Config, info *JobInfo, plan *graph.Plan) (*Job, error) {
 	j.store.letters.name = cfg.Letters
 	mem := newMemory(cfg.Memory)
 	j.keep = &keeper{mem: mem, slots: int64(cfg.Core.Slots), disk: newSegments(cfg.SpillDir, cfg.files, mem, func(stage int) string { return plan.Stages[stage].ID })}
+	j.disk = newDiskFull(info.Log)
+	j.keep.disk.full = j.disk
 	if cfg.Core.ByStage {
 		j.keep.disk.lasts(cfg.SpillDir)
 	}
@@ -241,7 +243,7 @@ func (j *Job) Metrics() (attempted, committed []*pipepb.MonitoringInfo) {
 // Run runs the job to its end and releases all it held. It returns nil when the
 // job is done, ctx's cause when ctx ended it, or why it failed.
 func (j *Job) Run(ctx context.Context) error {
-	defer context.AfterFunc(ctx, func() { j.disk.ending.Store(true) })()
+	defer context.AfterFunc(ctx, j.disk.end)()
 	var err error
 	if j.cfg.Core.Recoverable {
 		err = j.recover()
@@ -310,6 +312,9 @@ func (j *Job) loop(ctx context.Context) error {
 					continue
 				}
 				j.do(ctx, work, a)
+			}
+			if j.core.Stopping() {
+				j.disk.end() // what waits for room would keep the job from its end
 			}
 			j.settle(ev)
 			j.progress.running.Store(int64(len(j.running)))

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"fmt"
 	"sync"
 
@@ -28,6 +29,9 @@ type outputs struct {
 	// walking is closed when the goroutine that walks the list has ended; nil if
 	// there is none.
 	walking chan struct{}
+	// crowded is closed when that goroutine has taken a list to which a chunk was added that
+	// the disk had no room for; nil if there is none.
+	crowded chan struct{}
 	err     error
 
 	// sample sees the keys of lifted outputs; nil if nobody wants to know.
@@ -77,23 +81,49 @@ func (o *outputs) add(output int, data []byte) error {
 	if err != nil {
 		return err
 	}
+	noPlace := false
 	if short && o.keep != nil && o.keep.mem.full() {
-		if c.disk, err = o.keep.disk.write(o.stage, data); err != nil {
+		switch c.disk, err = o.keep.disk.offer(o.stage, data); {
+		case noRoom(err):
+			noPlace = true // nor any time to wait for it; see await
+		case err != nil:
 			return o.fail(err)
+		default:
+			c.data = nil
 		}
-		c.data = nil
 	}
 	o.listMu.Lock()
 	defer o.listMu.Unlock()
 	o.list = append(o.list, c)
 	o.pending += len(c.data)
 	o.keep.count(memOutputs, int64(len(c.data)))
-	if o.walking == nil && (o.pending >= walkAt || c.disk != nil) {
+	if noPlace && o.crowded == nil {
+		o.crowded = make(chan struct{})
+	}
+	if o.walking == nil && (o.pending >= walkAt || c.disk != nil || noPlace) {
 		done := make(chan struct{})
 		o.walking = done
 		go o.walk(done)
 	}
 	return nil
+}
+
+// await waits as long as neither memory nor disk has a place for more: until the walking
+// goroutine, which waits for room on the disk if there is none, has taken what is here, or
+// ctx ends. Who calls it before each add has two chunks in memory at most.
+func (o *outputs) await(ctx context.Context) error {
+	o.listMu.Lock()
+	crowded := o.crowded
+	o.listMu.Unlock()
+	if crowded == nil {
+		return nil
+	}
+	select {
+	case <-crowded:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // fail keeps the first error. It is kept and not only returned since SDKs make a
@@ -113,6 +143,10 @@ func (o *outputs) walk(done chan struct{}) {
 		o.listMu.Lock()
 		list := o.list
 		o.list, o.pending = nil, 0
+		if o.crowded != nil {
+			close(o.crowded)
+			o.crowded = nil
+		}
 		if len(list) == 0 || o.err != nil {
 			// In one go with the look at the list: whoever adds to it now starts a new walk.
 			o.list, o.walking = list, nil

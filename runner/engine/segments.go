@@ -33,6 +33,8 @@ type segments struct {
 
 	// lasting files outlive the process.
 	lasting bool
+	// full, if not nil, hears of writers that wait for room on the disk. See room.go.
+	full *diskFull
 
 	filesMu sync.Mutex
 	made    bool
@@ -80,15 +82,40 @@ func newSegments(dir string, fs fileSystem, mem *memory, names func(int) string)
 	return &segments{dir: dir, fs: fs, mem: mem, names: names, current: make(map[int]*segmentFile)}
 }
 
-// write puts data down for a stage; data is free when it returns. Writes of
-// several goroutines go on side by side: only the place is given out under the lock.
+// write puts data down for a stage; data is free when it returns. While the disk is full it
+// waits: the caller holds no lock. Writes of several goroutines go on side by side: only
+// the place is given out under the lock.
 func (s *segments) write(stage int, data []byte) (*spilled, error) {
+	return s.put(stage, data, s.whenRoom)
+}
+
+// offer is write for who can't wait: an error of noRoom says that the disk is full.
+func (s *segments) offer(stage int, data []byte) (*spilled, error) {
+	return s.put(stage, data, func(_ int64, try func() error) error { return try() })
+}
+
+// put writes data, each part of it by when.
+func (s *segments) put(stage int, data []byte, when func(n int64, try func() error) error) (*spilled, error) {
 	n := int64(len(data))
-	f, off, err := s.reserve(stage, n)
+	var f *segmentFile
+	var off int64
+	err := when(n, func() (err error) {
+		f, off, err = s.reserve(stage, n)
+		return err
+	})
 	if err != nil {
 		return nil, s.fail(stage, err)
 	}
-	_, err = f.handle.WriteAt(data, off)
+	done := 0
+	err = when(n, func() error {
+		// A disk takes the part that it has room for.
+		w, err := f.handle.WriteAt(data[done:], off+int64(done))
+		done += w
+		return err
+	})
+	if err != nil {
+		s.unreserve(f, off, n)
+	}
 	s.release(f)
 	sp := &spilled{in: s, file: f, off: off, n: len(data), sum: crc32.Checksum(data, castagnoli)}
 	s.mem.spilled(n)
@@ -100,11 +127,12 @@ func (s *segments) write(stage int, data []byte) (*spilled, error) {
 }
 
 func (s *segments) fail(stage int, err error) error {
+	dir := s.directory()
 	if s.lasting {
-		return fmt.Errorf("stage %s: %w: its data can't be written to %s: %w (free some space there)", s.names(stage), errSpill, s.dir, err)
+		return fmt.Errorf("stage %s: %w: its data can't be written to %s: %w (free some space there and start the job again: it goes on from its last epoch)", s.names(stage), errSpill, dir, err)
 	}
 	return fmt.Errorf("stage %s: %w: its data exceeds the memory budget and can't be written to %s: %w (free some space there, or raise the memory budget)",
-		s.names(stage), errSpill, s.dir, err)
+		s.names(stage), errSpill, dir, err)
 }
 
 // reserve finds room for n bytes. The file's handle is the caller's until release.
@@ -136,6 +164,15 @@ func (s *segments) reserve(stage int, n int64) (*segmentFile, int64, error) {
 		delete(s.current, stage)
 	}
 	return f, off, nil
+}
+
+// unreserve gives a place back that nothing could be written to, if it is the file's last.
+func (s *segments) unreserve(f *segmentFile, off, n int64) {
+	s.filesMu.Lock()
+	defer s.filesMu.Unlock()
+	if f.size == off+n {
+		f.size = off
+	}
 }
 
 func (s *segments) makeDir() error {

@@ -27,6 +27,9 @@ type sideInput struct {
 	windows *sideWindows
 
 	sealed chan struct{} // of one that ends
+	// building has something in it while an index is made. It is no lock, so that nobody's
+	// bundle waits for it beyond its own end.
+	building chan struct{}
 
 	indexMu sync.RWMutex
 	pending []core.Block // not indexed yet
@@ -50,7 +53,7 @@ func newSideInput(plan *graph.Plan, s *graph.Stage, in *graph.SideInput, keep *k
 		name:  fmt.Sprintf("stage %s: side input %s of %s", s.Name, in.Local, in.Transform),
 		stage: s.Index, keep: keep,
 		byKey:  in.Pattern == urnMultimapSide,
-		sealed: make(chan struct{}),
+		sealed: make(chan struct{}), building: make(chan struct{}, 1),
 	}
 	var err error
 	if side.scan, err = coders.CompileWindowed(plan.Coders, in.Coder); err != nil {
@@ -97,36 +100,61 @@ var (
 )
 
 // ready indexes what has come since the last lookup.
-func (s *sideInput) ready() error {
+func (s *sideInput) ready(ctx context.Context) error {
+	if done, err := s.isReady(); done || err != nil {
+		return err
+	}
+	select {
+	case s.building <- struct{}{}:
+		defer func() { <-s.building }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	if done, err := s.isReady(); done || err != nil {
+		return err
+	}
+	err := s.build()
+	if err != nil {
+		err = fmt.Errorf("%s: %w", s.name, err)
+		s.indexMu.Lock()
+		defer s.indexMu.Unlock()
+		s.err = err
+	}
+	return err
+}
+
+func (s *sideInput) isReady() (bool, error) {
 	s.indexMu.RLock()
-	done, err := len(s.pending) == 0 && s.index != nil, s.err
+	defer s.indexMu.RUnlock()
+	return len(s.pending) == 0 && s.index != nil, s.err
+}
+
+// build puts pending blocks into the index. The caller has building.
+func (s *sideInput) build() error {
+	s.indexMu.RLock()
+	whole := s.windows == nil && s.index == nil && s.keep != nil && s.keep.large(s.pending)
 	s.indexMu.RUnlock()
-	if done || err != nil {
+	if !whole {
+		return s.addToMemory()
+	}
+	// Without the lock, since it may wait for room on the disk. Nothing comes any more.
+	disk, err := buildDiskIndex(s, s.pending)
+	if err != nil {
 		return err
 	}
 	s.indexMu.Lock()
 	defer s.indexMu.Unlock()
-	if s.err == nil && (len(s.pending) > 0 || s.index == nil) {
-		if err := s.build(); err != nil {
-			s.err = fmt.Errorf("%s: %w", s.name, err)
-		}
-	}
-	return s.err
+	s.index = disk
+	s.indexed()
+	return nil
 }
 
-// build puts pending blocks into the index; indexMu is held.
-func (s *sideInput) build() error {
+// addToMemory puts pending blocks into an index in memory.
+func (s *sideInput) addToMemory() error {
+	s.indexMu.Lock()
+	defer s.indexMu.Unlock()
 	mem, _ := s.index.(*memIndex)
 	if mem == nil {
-		if s.windows == nil && s.keep != nil && s.keep.large(s.pending) {
-			disk, err := buildDiskIndex(s, s.pending)
-			if err != nil {
-				return err
-			}
-			s.index = disk
-			s.indexed()
-			return nil
-		}
 		mem = newMemIndex()
 		s.index = mem
 	}
@@ -178,7 +206,7 @@ func (s *sideInput) look(ctx context.Context, window []byte, in func() (data, ne
 	if err := s.wait(ctx); err != nil {
 		return nil, nil, err
 	}
-	if err := s.ready(); err != nil {
+	if err := s.ready(ctx); err != nil {
 		return nil, nil, err
 	}
 	s.indexMu.RLock()
@@ -196,8 +224,8 @@ func (s *sideInput) look(ctx context.Context, window []byte, in func() (data, ne
 }
 
 // has says that something is in the window.
-func (s *sideInput) has(window string) (bool, error) {
-	if err := s.ready(); err != nil {
+func (s *sideInput) has(ctx context.Context, window string) (bool, error) {
+	if err := s.ready(ctx); err != nil {
 		return false, err
 	}
 	s.indexMu.RLock()

@@ -153,7 +153,7 @@ func (w *sideWaits) judge(ctx context.Context) (busy bool, err error) {
 				continue
 			}
 			if side.windows.plan.Triggered {
-				ok, err := side.has(of[i].window)
+				ok, err := side.has(ctx, of[i].window)
 				if err != nil {
 					return false, err
 				}

@@ -94,6 +94,10 @@ type Bundle struct {
 	// not at once; data is the callee's to keep. Whole elements are not promised:
 	// one may go on in the next chunk. An error fails the bundle.
 	Output func(sink string, data []byte) error
+	// AwaitRoom, if not nil, waits as long as there is no place for more output, or until ctx
+	// ends; then it returns ctx's cause. Who calls Output calls it before, with no lock held,
+	// where it can: what comes meanwhile has to stay in memory. Safe for concurrent use.
+	AwaitRoom func(ctx context.Context) error
 	// TimerOutput takes timers that the bundle sets; as Output.
 	TimerOutput func(transform, family string, data []byte) error
 	// State answers the bundle's state requests, perhaps many at once.

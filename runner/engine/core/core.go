@@ -335,6 +335,9 @@ func (c *Core) advance() {
 	c.wakeUp()
 }
 
+// Stopping says that the job ends early, and waits for what still runs to end.
+func (c *Core) Stopping() bool { return c.stopping }
+
 // rests says that a failed bundle waits for its next attempt.
 func (c *Core) rests() bool {
 	for i := range c.stages {
