@@ -71,7 +71,11 @@ func (s *store) configure(o statebackend.Options) (free func()) {
 	table.SetBlockCache(lru)
 	table.SetFilterPolicy(grocksdb.NewBloomFilterFull(10))
 	table.SetFormatVersion(5)
-	// Filters and indexes grow with the data: they count as cache.
+	// Filters and indexes grow with the data: they count as cache. In parts: the filter of a whole
+	// file, a megabyte, has no room in one of the cache's shards, and would be read for every Get.
+	table.SetIndexType(grocksdb.KTwoLevelIndexSearchIndexType)
+	table.SetPartitionFilters(true)
+	table.SetPinTopLevelIndexAndFilter(true)
 	table.SetCacheIndexAndFilterBlocks(true)
 	table.SetCacheIndexAndFilterBlocksWithHighPriority(true)
 	table.SetPinL0FilterAndIndexBlocksInCache(true)
