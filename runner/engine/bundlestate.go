@@ -30,10 +30,14 @@ type bundleState struct {
 		// that all its pages are of one moment.
 		long map[string][]byte
 		next uint64
+		// read reads what the bundle sees; nil before its first read.
+		read *reader
 		// The cell that was asked for last, and what made its key: SDKs read, clear and
-		// append one after the other.
+		// append one after the other. absent says that it is a value that was looked for and
+		// that is nowhere.
 		last         address
 		window, user []byte
+		absent       bool
 	}
 }
 
@@ -76,12 +80,12 @@ func (b *bundleState) Get(ctx context.Context, key *fnpb.StateKey, token []byte)
 		}
 		return s.lookupKeys(ctx, k.MultimapKeysSideInput.GetWindow(), token)
 	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	c, err := b.parse(key)
 	if err != nil {
 		return nil, nil, err
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
 	if len(token) > 0 {
 		rest, ok := b.mu.long[string(token)]
 		if !ok {
@@ -90,16 +94,15 @@ func (b *bundleState) Get(ctx context.Context, key *fnpb.StateKey, token []byte)
 		delete(b.mu.long, string(token))
 		return b.page(rest)
 	}
-	v := b.shard.views.Load()
-	r := reader{layers: []*layer{b.mu.staged, v.dirty}, store: b.store, shard: b.shard}
-	if v.frozen != nil {
-		r.layers = append(r.layers, v.frozen)
-	}
+	r := b.reader()
 	switch c.kind {
+	case recordValue:
+		data, err = r.value(c.cell)
+		b.mu.absent = err == nil && len(data) == 0
 	case recordMultimap:
 		switch {
 		case c.entries:
-			data, err = b.mapEntries(&r, c)
+			data, err = b.mapEntries(r, c)
 		case c.allKeys:
 			data, err = r.mapKeys(nil, c.cell)
 		default:
@@ -114,6 +117,15 @@ func (b *bundleState) Get(ctx context.Context, key *fnpb.StateKey, token []byte)
 		return nil, nil, err
 	}
 	return b.page(data)
+}
+
+// reader reads what the bundle sees now. b.mu is held.
+func (b *bundleState) reader() *reader {
+	if b.mu.read == nil || b.mu.read.views != b.shard.views.Load() {
+		r := b.shard.reader(b.store, b.mu.staged)
+		b.mu.read = &r
+	}
+	return b.mu.read
 }
 
 // page cuts the first page off data and keeps the rest. b.mu is held.
@@ -132,18 +144,21 @@ func (b *bundleState) page(data []byte) (page, next []byte, err error) {
 
 // Append implements State.
 func (b *bundleState) Append(_ context.Context, key *fnpb.StateKey, data []byte) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	c, err := b.parse(key)
 	if err != nil {
 		return err
 	}
 	var entries []listEntry
-	if c.kind == recordList {
+	switch c.kind {
+	case recordValue:
+		return b.appendValue(c.cell, data)
+	case recordList:
 		if entries, err = b.stage.splitList(c.transform, c.id, data); err != nil {
 			return err
 		}
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
 	at := b.mu.staged.cell(c.cell)
 	switch c.kind {
 	case recordMultimap:
@@ -165,12 +180,16 @@ func (b *bundleState) Append(_ context.Context, key *fnpb.StateKey, data []byte)
 
 // Clear implements State.
 func (b *bundleState) Clear(_ context.Context, key *fnpb.StateKey) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	c, err := b.parse(key)
 	if err != nil {
 		return err
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
+	if c.kind == recordValue {
+		b.mu.staged.clearValue(c.cell, b.mu.absent)
+		return nil
+	}
 	at := b.mu.staged.cell(c.cell)
 	switch {
 	case c.kind == recordMultimap && !c.allKeys:
@@ -194,6 +213,7 @@ type address struct {
 	sort             sortRange
 }
 
+// parse finds the cell that a key stands for. b.mu is held.
 func (b *bundleState) parse(key *fnpb.StateKey) (address, error) {
 	var a address
 	var window, userKey []byte
@@ -225,22 +245,29 @@ func (b *bundleState) parse(key *fnpb.StateKey) (address, error) {
 		a = address{kind: recordMultimap, transform: u.GetTransformId(), id: u.GetUserStateId(), allKeys: true, entries: true}
 		window, userKey = u.GetWindow(), u.GetKey()
 	}
+	if l := &b.mu.last; l.cell != "" && l.id == a.id && l.transform == a.transform && bytes.Equal(b.mu.user, userKey) && bytes.Equal(b.mu.window, window) {
+		if l.kind == a.kind || l.kind == recordValue && a.kind == recordBag {
+			a.cell, a.kind = l.cell, l.kind
+			return a, nil
+		}
+	}
 	if b.shard == nil {
 		return a, fmt.Errorf("transform %s asks for user state, but its stage has none declared", a.transform)
 	}
-	if !b.stage.knowsState(a.transform, a.id) {
+	declared, ok := b.stage.states[sideID{a.transform, a.id}]
+	if !ok {
 		return a, fmt.Errorf("transform %s has no state %q", a.transform, a.id)
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if l := &b.mu.last; l.cell != "" && l.id == a.id && l.transform == a.transform && bytes.Equal(b.mu.user, userKey) && bytes.Equal(b.mu.window, window) {
-		a.cell = l.cell
-		return a, nil
+	if declared.whole {
+		if a.kind != recordBag {
+			return a, fmt.Errorf("state %q of transform %s is a value", a.id, a.transform)
+		}
+		a.kind = recordValue
 	}
 	group := keyGroup(keyHash(userKey))
 	var buf [128]byte
-	a.cell = string(cellKey(buf[:0], group, b.stage.slots.state, window, userKey, "", a.id))
-	b.mu.last = a
+	a.cell = string(cellKey(buf[:0], group, b.stage.slots.state, window, userKey, a.id))
+	b.mu.last, b.mu.absent = a, false
 	b.mu.user, b.mu.window = append(b.mu.user[:0], userKey...), append(b.mu.window[:0], window...)
 	return a, nil
 }

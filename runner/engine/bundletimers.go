@@ -164,7 +164,7 @@ func (b *bundleTimers) expire(state *bundleState) error {
 	}
 	x := b.shard.expiring
 	staged := state.staged()
-	for cell := range staged.cells {
+	for cell := range staged.all() {
 		window, key := cellOwner(cell)
 		if err := x.touch(b.stage, window, key); err != nil {
 			return err
@@ -179,8 +179,13 @@ func (b *bundleTimers) expire(state *bundleState) error {
 	for i := range b.expired {
 		e := &b.expired[i]
 		group := keyGroup(keyHash([]byte(e.key)))
-		for s := range b.stage.states {
-			staged.cell(string(cellKey(nil, group, b.stage.slots.state, []byte(e.window), []byte(e.key), "", s.local))).clear()
+		for s, declared := range b.stage.states {
+			cell := string(cellKey(nil, group, b.stage.slots.state, []byte(e.window), []byte(e.key), s.local))
+			if declared.whole {
+				staged.clearValue(cell, false)
+			} else {
+				staged.cell(cell).clear()
+			}
 		}
 	}
 	return nil

@@ -32,8 +32,7 @@ type layer struct {
 func newLayer(epoch uint64) *layer { return &layer{epoch: epoch, cells: make(map[string]*cell)} }
 
 // cell is one layer's change to one cell. Of the three shapes a cell is of one,
-// by its kind: a bag (and so a value or a combiner's accumulator), a multimap (a
-// map or a set), an ordered list.
+// by its kind: a bag, a multimap (a map or a set), an ordered list.
 type cell struct {
 	// cleared hides all that lies below.
 	cleared bool
@@ -218,12 +217,11 @@ func (c *cell) merge(n *cell) {
 // cellKey is a cell's key in the store and in the layers. It begins with the key
 // group, which is what can be moved, and the owner's slot; every part carries its
 // length, so no cell's key begins another's.
-func cellKey(dst []byte, group, slot int, window, key []byte, transform, id string) []byte {
+func cellKey(dst []byte, group, slot int, window, key []byte, id string) []byte {
 	dst = binary.BigEndian.AppendUint16(dst, uint16(group))
 	dst = binary.BigEndian.AppendUint16(dst, uint16(slot))
 	dst = appendPart(dst, window)
 	dst = appendPart(dst, key)
-	dst = appendPart(dst, transform)
 	return appendPart(dst, id)
 }
 

@@ -296,6 +296,6 @@ func TestStateRequestsThatCantBeServed(t *testing.T) {
 }
 
 func Example_cellKey() {
-	fmt.Printf("%x\n", cellKey(nil, 1, 2, nil, []byte("k"), "t", "s"))
-	// Output: 0001000200016b01740173
+	fmt.Printf("%x\n", cellKey(nil, 1, 2, nil, []byte("k"), "s"))
+	// Output: 0001000200016b0173
 }

@@ -25,7 +25,9 @@ import (
 // counterPlan is a TestStream of KVs and a stage that keeps a number for each key.
 func counterPlan(tb testing.TB, events []graph.TestEvent) *graph.Plan {
 	tb.Helper()
-	payload, err := proto.Marshal(&pipepb.ParDoPayload{StateSpecs: map[string]*pipepb.StateSpec{"count": {}}})
+	payload, err := proto.Marshal(&pipepb.ParDoPayload{StateSpecs: map[string]*pipepb.StateSpec{"count": {
+		Spec: &pipepb.StateSpec_ReadModifyWriteSpec{ReadModifyWriteSpec: &pipepb.ReadModifyWriteStateSpec{CoderId: "bytes"}},
+	}}})
 	if err != nil {
 		tb.Fatal(err)
 	}

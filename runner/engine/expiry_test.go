@@ -19,7 +19,7 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// expiryPlan is a TestStream and a DoFn with a bag of state and timers in windows of
+// expiryPlan is a TestStream and a DoFn with a bag and a value of state and timers in windows of
 // ten milliseconds. Allowed lateness is 5 ms.
 func expiryPlan(t *testing.T, tell bool, events ...graph.TestEvent) *graph.Plan {
 	t.Helper()
@@ -27,7 +27,10 @@ func expiryPlan(t *testing.T, tell bool, events ...graph.TestEvent) *graph.Plan 
 	all["timer"] = &pipepb.Coder{
 		Spec: &pipepb.FunctionSpec{Urn: "beam:coder:timer:v1"}, ComponentCoderIds: []string{"bytes", "interval"},
 	}
-	payload, err := proto.Marshal(&pipepb.ParDoPayload{StateSpecs: map[string]*pipepb.StateSpec{"bag": {}}})
+	payload, err := proto.Marshal(&pipepb.ParDoPayload{StateSpecs: map[string]*pipepb.StateSpec{
+		"bag":   {},
+		"value": {Spec: &pipepb.StateSpec_ReadModifyWriteSpec{ReadModifyWriteSpec: &pipepb.ReadModifyWriteStateSpec{CoderId: "bytes"}}},
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +63,7 @@ func windowAt(start int64) coders.IntervalWindow {
 	return coders.IntervalWindow{Start: start, End: start + 10}
 }
 
-// expiryWorker plays a DoFn that keeps its elements' values in a bag, and logs.
+// expiryWorker plays a DoFn that keeps its elements' values in a bag, and a copy of it in a value, and logs.
 type expiryWorker struct {
 	t    *testing.T
 	scan *coders.Windowed
@@ -71,9 +74,9 @@ type expiryWorker struct {
 	log []string
 }
 
-func (x *expiryWorker) stateKey(key string, w coders.IntervalWindow) *fnpb.StateKey {
+func (x *expiryWorker) stateKey(id, key string, w coders.IntervalWindow) *fnpb.StateKey {
 	return &fnpb.StateKey{Type: &fnpb.StateKey_BagUserState_{BagUserState: &fnpb.StateKey_BagUserState{
-		TransformId: "t", UserStateId: "bag", Window: coders.AppendIntervalWindow(nil, w), Key: str(key),
+		TransformId: "t", UserStateId: id, Window: coders.AppendIntervalWindow(nil, w), Key: str(key),
 	}}}
 }
 
@@ -87,9 +90,12 @@ func (x *expiryWorker) run(ctx context.Context, b *Bundle) (*Result, error) {
 		if err != nil {
 			x.t.Error(err)
 		}
-		data, _, err := b.State.Get(ctx, x.stateKey(k, w), nil)
+		data, _, err := b.State.Get(ctx, x.stateKey("bag", k, w), nil)
 		if err != nil {
 			x.t.Error(err)
+		}
+		if value, _, err := b.State.Get(ctx, x.stateKey("value", k, w), nil); err != nil || string(value) != string(data) {
+			x.t.Errorf("the value is %q, the bag has %q, error %v", value, data, err)
 		}
 		x.log = append(x.log, fmt.Sprintf("%s %s@%d [%s]", what, k, w.Start, data))
 		if x.on != nil {
@@ -101,8 +107,10 @@ func (x *expiryWorker) run(ctx context.Context, b *Bundle) (*Result, error) {
 			})
 		}
 		if what != "gone" && what != "event" && what != "clock" {
-			if err := b.State.Append(ctx, x.stateKey(k, w), []byte(what)); err != nil {
-				x.t.Error(err)
+			for _, id := range []string{"bag", "value"} {
+				if err := b.State.Append(ctx, x.stateKey(id, k, w), []byte(what)); err != nil {
+					x.t.Error(err)
+				}
 			}
 		}
 	}
@@ -260,10 +268,10 @@ func TestExpiriesInTheDriver(t *testing.T) {
 	bundle := func(event int64, write ...string) *bundleState {
 		t.Helper()
 		b := newBundleTimers(st, shard, core.RunBundle{Event: event, Processing: core.MinTime})
-		state := newBundleState(st, st.shards[0], nil)
+		state := newBundleState(st, st.shards[0], func() (statebackend.Reader, error) { return nil, nil })
 		x := &expiryWorker{}
 		for _, key := range write {
-			if err := state.Append(t.Context(), x.stateKey(key, windowAt(0)), []byte("x")); err != nil {
+			if err := state.Append(t.Context(), x.stateKey("value", key, windowAt(0)), []byte("x")); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -293,8 +301,13 @@ func TestExpiriesInTheDriver(t *testing.T) {
 			cleared++
 		}
 	}
-	if cleared != 2 || *shard.summary() != core.NoTimers {
-		t.Errorf("%d cells cleared, left %+v; want 2 and nothing", cleared, *shard.summary())
+	for _, v := range state.staged().values {
+		if len(v.data) == 0 {
+			cleared++
+		}
+	}
+	if cleared != 4 || *shard.summary() != core.NoTimers {
+		t.Errorf("%d cells cleared, left %+v; want 4 and nothing", cleared, *shard.summary())
 	}
 	// A job that ends leaves its state to its end.
 	bundle(0, "a")

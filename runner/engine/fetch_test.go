@@ -52,7 +52,7 @@ func storedValues(t testing.TB, values map[string]string) (*shardState, *countin
 }
 
 func windowCell(group int, window string, key int) string {
-	return string(cellKey(nil, group, 3, []byte(window), fmt.Appendf(nil, "key%04d", key), "", cellWindow))
+	return string(cellKey(nil, group, 3, []byte(window), fmt.Appendf(nil, "key%04d", key), cellWindow))
 }
 
 // TestFetchChangesNothing: values are the same whether they were read ahead or not.

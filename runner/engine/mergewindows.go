@@ -19,7 +19,7 @@ type keyWindows struct {
 const cellWindows = "windows"
 
 func (r *triggerRun) windowsCell(key []byte) string {
-	return string(cellKey(nil, keyGroup(keyHash(key)), r.slot, nil, key, "", cellWindows))
+	return string(cellKey(nil, keyGroup(keyHash(key)), r.slot, nil, key, cellWindows))
 }
 
 // windowsOf brings a key's active windows into memory.

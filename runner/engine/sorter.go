@@ -200,7 +200,7 @@ func (r *sortRun) settle() *core.Timers {
 func (r *sortRun) changes() (*layer, int64) { return r.staged, r.late }
 
 func (r *sortRun) cell(group int) string {
-	return string(cellKey(nil, group, r.slot, nil, nil, "", cellSorted))
+	return string(cellKey(nil, group, r.slot, nil, nil, cellSorted))
 }
 
 const cellSorted = "sorted"

@@ -162,6 +162,8 @@ func (r *stageRun) declareStates(plan *graph.Plan) error {
 		for name, spec := range p.GetStateSpecs() {
 			state, coder := declaredState{}, ""
 			switch spec.GetSpec().(type) {
+			case *pipepb.StateSpec_ReadModifyWriteSpec, *pipepb.StateSpec_CombiningSpec:
+				state.whole = true
 			case *pipepb.StateSpec_OrderedListSpec:
 				state.list, coder = true, spec.GetOrderedListSpec().GetElementCoderId()
 			case *pipepb.StateSpec_MapSpec:
@@ -186,11 +188,6 @@ const (
 	urnProcessSized = "beam:transform:sdf_process_sized_element_and_restrictions:v1"
 )
 
-func (r *stageRun) knowsState(transform, id string) bool {
-	_, ok := r.states[sideID{transform, id}]
-	return ok
-}
-
 func (r *stageRun) splitList(transform, id string, data []byte) ([]listEntry, error) {
 	s := r.states[sideID{transform, id}]
 	if !s.list {
@@ -204,4 +201,6 @@ type declaredState struct {
 	// value scans the values of an ordered list or a map; nil for other kinds.
 	value *coders.Scanner
 	list  bool
+	// whole says that it is kept as a value, see appendValue.
+	whole bool
 }

@@ -77,14 +77,15 @@ type reader struct {
 	layers []*layer // newest first
 	store  func() (statebackend.Reader, error)
 	shard  *shardState // remembers what it reads
+	views  *views      // the shard's, of that moment
 	// fetched are values that were read from the store ahead of time.
 	fetched map[string][]byte
 }
 
-// reader reads the shard as it is now, without what a bundle has staged.
-func (s *shardState) reader(store func() (statebackend.Reader, error)) reader {
+// reader reads the shard as it is now, with what a bundle has staged on top of it, if anything.
+func (s *shardState) reader(store func() (statebackend.Reader, error), staged ...*layer) reader {
 	v := s.views.Load()
-	r := reader{layers: []*layer{v.dirty}, store: store, shard: s}
+	r := reader{layers: append(staged[:len(staged):len(staged)], v.dirty), store: store, shard: s, views: v}
 	if v.frozen != nil {
 		r.layers = append(r.layers, v.frozen)
 	}

@@ -416,7 +416,7 @@ func deleteTimers(st statebackend.Store, slot int, family string) error {
 // cellID is the state id in a cell's key.
 func cellID(cell string) string {
 	rest := cell[4:]
-	for range 3 { // window, key, transform
+	for range 2 { // window, key
 		_, rest = cutPart(rest)
 	}
 	id, _ := cutPart(rest)

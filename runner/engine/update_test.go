@@ -32,7 +32,7 @@ func TestDeleteSlot(t *testing.T) {
 	}
 	for _, slot := range []int{4, 5, 6} {
 		for group := range KeyGroups {
-			b.Put(append(cellKey(nil, group, slot, []byte("w"), []byte("k"), "", "s"), recordBag), nil)
+			b.Put(append(cellKey(nil, group, slot, []byte("w"), []byte("k"), "s"), recordBag), nil)
 		}
 		for _, kind := range timerRecords {
 			b.Put([]byte(journalPrefix(kind, slot, 3)+"id"), nil)
@@ -63,8 +63,9 @@ func TestDeleteWhere(t *testing.T) {
 	const keys = 12_000
 	for i := range keys {
 		key := binary.BigEndian.AppendUint32(nil, uint32(i))
-		b.Put(append(cellKey(nil, 1, 2, nil, key, "", "kept"), recordBag), nil)
-		b.Put(append(cellKey(nil, 1, 2, nil, key, "", "gone"), recordBag), nil)
+		kind := []byte{recordBag, recordValue}[i%2]
+		b.Put(append(cellKey(nil, 1, 2, nil, key, "kept"), kind), nil)
+		b.Put(append(cellKey(nil, 1, 2, nil, key, "gone"), kind), nil)
 	}
 	if err := st.Write(b, true); err != nil {
 		t.Fatal(err)

@@ -19,7 +19,7 @@ const (
 const inlineBytes = 256
 
 func (r *triggerRun) cellOf(key, window []byte, id string) string {
-	return string(cellKey(nil, keyGroup(keyHash(key)), r.slot, window, key, "", id))
+	return string(cellKey(nil, keyGroup(keyHash(key)), r.slot, window, key, id))
 }
 
 // readWindow takes a window's value apart: the strategy's state with its length, how many

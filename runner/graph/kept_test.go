@@ -30,6 +30,9 @@ func TestCompare(t *testing.T) {
 		{name: "another coder", script: source +
 			"pardo count b -> c:kv<string,varint>@global state=string timer=timer<string,global_window>\ngbk g c -> d:kv<string,iterable<varint>>@global\npardo end d -> e:string@global",
 			want: []string{"differs state state0 of The/count"}},
+		{name: "a value in place of a bag", script: source +
+			"pardo count b -> c:kv<string,varint>@global value=varint timer=timer<string,global_window>\ngbk g c -> d:kv<string,iterable<varint>>@global\npardo end d -> e:string@global",
+			want: []string{"differs state state0 of The/count"}},
 		{name: "another key", script: "impulse i -> a:bytes@global\npardo split a -> b:kv<varint,varint>@global\n" +
 			"pardo count b -> c:kv<string,varint>@global state=varint timer=timer<varint,global_window>\ngbk g c -> d:kv<string,iterable<varint>>@global\npardo end d -> e:string@global",
 			want: []string{"differs queue of The/count", "differs state state0 of The/count", "differs timers timer0 of The/count"}},

@@ -22,7 +22,7 @@ var rewrite = flag.Bool("rewrite", false, "write what tests get into their golde
 //	env NAME...                          environments; w is there from the start
 //	impulse ID -> OUT
 //	gbk|flatten|reshuffle ID IN... -> OUT
-//	pardo ID IN -> OUT... [option...]    env=E side=COLLECTION:PATTERN state=CODER
+//	pardo ID IN -> OUT... [option...]    env=E side=COLLECTION:PATTERN state=CODER value=CODER
 //	                                     list=CODER timer=CODER sdf=CODER flag=F
 //	combine ID IN -> OUT accum=CODER     without parts
 //	do ID URN|- IN... -> OUT... [env=E]
@@ -183,6 +183,10 @@ func parDoOptions(b *builder, options map[string][]string) func(*pipepb.ParDoPay
 		for i, coder := range options["state"] {
 			p.StateSpecs[fmt.Sprintf("state%d", i)] = &pipepb.StateSpec{Spec: &pipepb.StateSpec_BagSpec{
 				BagSpec: &pipepb.BagStateSpec{ElementCoderId: b.Coder(coder)}}}
+		}
+		for i, coder := range options["value"] {
+			p.StateSpecs[fmt.Sprintf("state%d", i)] = &pipepb.StateSpec{Spec: &pipepb.StateSpec_ReadModifyWriteSpec{
+				ReadModifyWriteSpec: &pipepb.ReadModifyWriteStateSpec{CoderId: b.Coder(coder)}}}
 		}
 		for i, coder := range options["list"] {
 			p.StateSpecs[fmt.Sprintf("list%d", i)] = &pipepb.StateSpec{Spec: &pipepb.StateSpec_OrderedListSpec{
