@@ -119,8 +119,10 @@ savepoint-large: build bin/crash ## For how long savepoints of a job with much s
 	bin/crash --store rocksdb --large_keys $(KEYS) --large_value $(VALUE) --server bin/summerbeam --dir .cache
 
 .PHONY: bench-durability
-bench-durability: deps ## What a read and a write of a key's state cost in the runner, ephemeral and durable, on each store; and timers of 1 M idle keys.
+bench-durability: deps ## What a read and a write of a key's state cost in the runner, ephemeral and durable, on each store, and on RocksDB's release build; and timers of 1 M idle keys.
 	go test -tags rocksdb -run '^$$' -bench 'KeyedUpdate|IdleTimers' -benchtime 1x -timeout 30m ./runner/engine
+	@echo "RocksDB's release build:"
+	tools/rocksdb-release.sh go test -tags rocksdb -run '^$$' -bench KeyedUpdate/rocksdb -benchtime 1x -timeout 30m ./runner/engine
 
 .PHONY: bin/crash
 bin/crash:
