@@ -15,6 +15,7 @@ import (
 	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
 	"github.com/summerbeam/summerbeam/internal/coders"
 	"github.com/summerbeam/summerbeam/internal/testkit"
+	"github.com/summerbeam/summerbeam/internal/testkit/seeds"
 )
 
 // The Go SDK has no way to write a WindowFn, so these pipelines are a scripted SDK's, which
@@ -38,6 +39,7 @@ func TestCustomPanes(t *testing.T) {
 	}
 	s := newSite(t)
 	s.workers = sdk.Start(t)
+	seeds.Rapid(t)
 	rapid.Check(t, func(t *rapid.T) {
 		p := drawProgram(t, "overlap", "blocks", "steps")
 		for _, g := range p.groupings {

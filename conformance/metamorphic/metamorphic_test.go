@@ -11,6 +11,8 @@ import (
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 	gocmp "github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
+
+	"github.com/summerbeam/summerbeam/internal/testkit/seeds"
 )
 
 func TestMain(m *testing.M) {
@@ -25,6 +27,7 @@ var standard = []string{"fixed", "sliding", "sessions", "global"}
 // which flag of rapid runs it again.
 func TestPanes(t *testing.T) {
 	s := newSite(t)
+	seeds.Rapid(t)
 	rapid.Check(t, func(t *rapid.T) {
 		p := drawProgram(t, standard...)
 		w := drawWay(t)

@@ -6,11 +6,11 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
+	"github.com/summerbeam/summerbeam/internal/testkit/seeds"
 	"github.com/summerbeam/summerbeam/statebackend"
 	"github.com/summerbeam/summerbeam/statebackend/storetest"
 )
@@ -20,34 +20,46 @@ import (
 // them. What it finds must be whole batches up to some number at or above the
 // last one synced.
 func TestCrash(t *testing.T) {
-	for seed := range uint64(30) {
+	seeds.Each(t, 30, func(seed uint64) {
 		rng := rand.New(rand.NewPCG(seed, 1))
 		fs := vfs.NewCrashableMem()
+		// The power goes at the start of a write or a sync, and not after some time: the seed says at which,
+		// though not what pebble's own goroutines have come to by then.
+		var left atomic.Int64
+		var crash func()
+		count := errorfs.InjectorFunc(func(op errorfs.Op) error {
+			switch op.Kind {
+			case errorfs.OpFileWrite, errorfs.OpFileSync, errorfs.OpFileSyncData, errorfs.OpFileSyncTo:
+				if left.Add(-1) == 0 {
+					crash()
+				}
+			}
+			return nil
+		})
 		var last uint64 // in the store, after the last crash
 		for life := range 4 {
-			s, err := OpenFS(fs, "store", statebackend.Options{WriteBufferBytes: 512 << 10})
+			s, err := OpenFS(errorfs.Wrap(fs, count), "store", statebackend.Options{WriteBufferBytes: 512 << 10})
 			if err != nil {
-				t.Fatalf("seed %d, life %d: %v", seed, life, err)
+				t.Fatalf("life %d: %v", life, err)
 			}
 			got, err := storetest.LedgerState(s)
 			if err != nil || got < last {
-				t.Fatalf("seed %d, life %d: at batch %d, want at least %d: %v", seed, life, got, last, err)
+				t.Fatalf("life %d: at batch %d, want at least %d: %v", life, got, last, err)
 			}
 			var synced, written atomic.Uint64
 			synced.Store(got)
 			written.Store(got)
 			cfg := vfs.CrashCloneCfg{UnsyncedDataPercent: rng.IntN(101), RNG: rng}
-			wait := time.Duration(rng.IntN(8000)) * time.Microsecond
 			type cut struct {
 				fs   *vfs.MemFS
 				from uint64
 			}
 			crashed := make(chan cut, 1)
-			go func() {
-				time.Sleep(wait)
+			crash = func() {
 				from := synced.Load() // before the clone: it may have more
 				crashed <- cut{fs.CrashClone(cfg), from}
-			}()
+			}
+			left.Store(1 + rng.Int64N(200))
 			b := s.NewBatch()
 			var c cut
 			for n := got + 1; c.fs == nil; n++ {
@@ -75,7 +87,7 @@ func TestCrash(t *testing.T) {
 			}
 			fs, last = c.fs, c.from
 		}
-	}
+	})
 }
 
 // TestDiskFailure lets syncs of the log fail: an error for whoever writes, and

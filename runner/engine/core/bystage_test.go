@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/summerbeam/summerbeam/internal/testkit/seeds"
 	"github.com/summerbeam/summerbeam/runner/graph"
 )
 
@@ -13,8 +14,7 @@ import (
 // ended, and what comes out is what one run gives. No epoch has groups in it.
 func TestEpochsByStage(t *testing.T) {
 	resumed, epochs := 0, 0
-	all := seedsOf(max(1, *crashSeeds/2))
-	for _, seed := range all {
+	n := seeds.Each(t, max(1, *crashCount/2), func(seed uint64) {
 		s, hop := crashing(seed)
 		s.plan.Stages[1].Unbounded = false
 		s.cfg.ByStage, s.cfg.EpochBytes = true, 1000
@@ -25,13 +25,12 @@ func TestEpochsByStage(t *testing.T) {
 			err = s.judge(hop)
 		}
 		if err != nil {
-			failed(t, seed, err)
+			t.Fatal(err)
 		}
 		resumed, epochs = resumed+s.disk.resumed, epochs+len(s.durable)
-	}
-	n := float64(len(all))
-	t.Logf("%d seeds, each with %.1f epochs and %.1f crashes behind one", len(all), float64(epochs)/n, float64(resumed)/n)
-	if resumed == 0 && *crashSeed < 0 {
+	})
+	t.Logf("%d seeds, each with %.1f epochs and %.1f crashes behind one", n, float64(epochs)/float64(n), float64(resumed)/float64(n))
+	if resumed == 0 && !seeds.Replaying() {
 		t.Error("no job went on from an epoch")
 	}
 }
@@ -75,7 +74,7 @@ func TestAStageThatEndsIsWritten(t *testing.T) {
 
 // TestAPausedBatchJobGoesOnFromAStage: the groups that are queued when it pauses are in no epoch.
 func TestAPausedBatchJobGoesOnFromAStage(t *testing.T) {
-	for seed := range uint64(*seeds) {
+	seeds.Each(t, *seedCount, func(seed uint64) {
 		s, hop := crashing(seed)
 		s.plan.Stages[1].Unbounded = false
 		s.cfg.ByStage, s.cfg.EpochBytes, s.cfg.OnPoison, s.crash = true, 1000, PauseJob, 0
@@ -97,9 +96,9 @@ func TestAPausedBatchJobGoesOnFromAStage(t *testing.T) {
 			err = s.judge(hop)
 		}
 		if err != nil {
-			failed(t, seed, err)
+			t.Fatal(err)
 		}
-	}
+	})
 }
 
 // TestGroupsMakeRoomForAnEpoch: when a stage ends while shards of another are grouped, these are worked

@@ -7,10 +7,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/summerbeam/summerbeam/internal/testkit/seeds"
 	"github.com/summerbeam/summerbeam/runner/graph"
 )
 
-var seeds = flag.Int("seeds", 300, "number of seeds for the simulated jobs")
+var seedCount = flag.Int("seeds", 300, "number of seeds for the simulated jobs")
 
 // link adds a stage that reads from others, and the outputs that feed it.
 func link(p *graph.Plan, s *graph.Stage, from ...int) int {
@@ -68,7 +69,7 @@ func sorted(v []int) []int {
 // element exactly once.
 func TestEverySeedGivesTheSameResult(t *testing.T) {
 	splits := 0
-	for seed := range uint64(*seeds) {
+	n := seeds.Each(t, *seedCount, func(seed uint64) {
 		plan := everything()
 		plan.Stages[1].Unbounded = seed%3 == 0
 		s := newSim(plan, Config{
@@ -79,21 +80,21 @@ func TestEverySeedGivesTheSameResult(t *testing.T) {
 		s.input = numbers(60)
 		s.fail, s.lose, s.residual, s.memory = 20, 10, 60, 5
 		if err := s.run(0); err != nil {
-			t.Fatalf("seed %d: %v", seed, err)
+			t.Fatal(err)
 		}
 		if s.result != nil {
-			t.Fatalf("seed %d: job failed: %v", seed, s.result)
+			t.Fatalf("job failed: %v", s.result)
 		}
 		splits += s.splits
 		once := numbers(60)
 		twice := sorted(append(numbers(60), numbers(60)...))
 		for stage, want := range [][]int{once, once, once, once, twice, twice} {
 			if got := sorted(s.got[stage]); !slices.Equal(got, want) {
-				t.Errorf("seed %d: stage %d applied %v, want %v", seed, stage, got, want)
+				t.Errorf("stage %d applied %v, want %v", stage, got, want)
 			}
 		}
 		if got := sorted(s.side[[2]int{5, 0}]); !slices.Equal(got, once) {
-			t.Errorf("seed %d: side input holds %v", seed, got)
+			t.Errorf("side input holds %v", got)
 		}
 		committed := 0
 		for id := range s.committed {
@@ -102,18 +103,18 @@ func TestEverySeedGivesTheSameResult(t *testing.T) {
 			}
 		}
 		if committed != len(s.finalized) || len(s.finalized) == 0 {
-			t.Errorf("seed %d: %d finalized, of them %d committed", seed, len(s.finalized), committed)
+			t.Errorf("%d finalized, of them %d committed", len(s.finalized), committed)
 		}
-	}
-	if splits < *seeds/10 {
-		t.Errorf("%d splits in %d seeds: too few to show anything", splits, *seeds)
+	})
+	if splits < n/10 {
+		t.Errorf("%d splits in %d seeds: too few to show anything", splits, n)
 	}
 }
 
 // TestKeysStayInOrder: without residuals and failures of order, a key's elements
 // reach a stateful stage in the order in which one bundle put them out.
 func TestKeysStayInOrder(t *testing.T) {
-	for seed := range uint64(*seeds) {
+	seeds.Each(t, *seedCount, func(seed uint64) {
 		p := &graph.Plan{}
 		imp := link(p, &graph.Stage{Kind: graph.Impulse})
 		first := link(p, &graph.Stage{Kind: graph.SDK, Stateful: true, Input: &graph.Input{Keyed: true}}, imp)
@@ -122,31 +123,31 @@ func TestKeysStayInOrder(t *testing.T) {
 		s.input = numbers(80)
 		s.fail = 30
 		if err := s.run(0); err != nil {
-			t.Fatalf("seed %d: %v", seed, err)
+			t.Fatal(err)
 		}
 		last := map[int]int{}
 		for _, v := range s.got[second] {
 			k := v % simKeys
 			if prev, ok := last[k]; ok && prev > v {
-				t.Fatalf("seed %d: key %d: %d came behind %d", seed, k, v, prev)
+				t.Fatalf("key %d: %d came behind %d", k, v, prev)
 			}
 			last[k] = v
 		}
-	}
+	})
 }
 
 func TestCancelAtAnyStep(t *testing.T) {
-	for seed := range uint64(*seeds) {
+	seeds.Each(t, *seedCount, func(seed uint64) {
 		s := newSim(everything(), Config{Shards: 3, BundleElements: 5}, seed)
 		s.input = numbers(60)
 		s.fail, s.residual = 20, 50
 		if err := s.run(1 + int(seed%40)); err != nil {
-			t.Fatalf("seed %d: %v", seed, err)
+			t.Fatal(err)
 		}
 		if s.steps > 1+int(seed%40) && !errors.Is(s.result, errCanceled) {
-			t.Fatalf("seed %d: result %v after a cancel", seed, s.result)
+			t.Fatalf("result %v after a cancel", s.result)
 		}
-	}
+	})
 }
 
 func TestABundleThatKeepsFailingFailsTheJob(t *testing.T) {

@@ -10,31 +10,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/summerbeam/summerbeam/internal/testkit/seeds"
 	"github.com/summerbeam/summerbeam/runner/graph"
 )
 
-var (
-	crashSeeds = flag.Int("crash-seeds", 2000, "number of seeds for the simulated jobs that crash")
-	crashSeed  = flag.Int("crash-seed", -1, "the only seed for the simulated jobs that crash, to replay it")
-)
-
-// seedsOf are n seeds, or the one to replay.
-func seedsOf(n int) []uint64 {
-	if *crashSeed >= 0 {
-		return []uint64{uint64(*crashSeed)}
-	}
-	all := make([]uint64, n)
-	for i := range all {
-		all[i] = uint64(i)
-	}
-	return all
-}
-
-// failed ends a test with the command that replays the seed.
-func failed(t *testing.T, seed uint64, err error) {
-	t.Helper()
-	t.Fatalf("seed %d: %v\nreplay it: go test ./runner/engine/core -run '^%s$' -crash-seed %d", seed, err, t.Name(), seed)
-}
+var crashCount = flag.Int("crash-seeds", 2000, "number of seeds for the simulated jobs that crash")
 
 // simDisk is what of a simulated job survives its process.
 type simDisk struct {
@@ -320,22 +300,20 @@ func TestWhatIsLeftOutIsFound(t *testing.T) {
 // what one run gives, and what was shown to the outside stays as it was.
 func TestCrashes(t *testing.T) {
 	crashes, resumed, steps := 0, 0, 0
-	all := seedsOf(*crashSeeds)
-	for _, seed := range all {
+	n := seeds.Each(t, *crashCount, func(seed uint64) {
 		s, hop := crashing(seed)
 		err := s.run(0)
 		if err == nil {
 			err = s.judge(hop)
 		}
 		if err != nil {
-			failed(t, seed, err)
+			t.Fatal(err)
 		}
 		crashes, resumed, steps = crashes+s.disk.crashes, resumed+s.disk.resumed, steps+s.steps
-	}
-	n := len(all)
+	})
 	t.Logf("%d seeds, each with %.1f events and %.1f crashes, %.1f of them behind an epoch",
 		n, float64(steps)/float64(n), float64(crashes)/float64(n), float64(resumed)/float64(n))
-	if resumed < n && *crashSeed < 0 {
+	if resumed < n && !seeds.Replaying() {
 		t.Errorf("%d jobs went on from an epoch in %d seeds: too few to show anything", resumed, n)
 	}
 }

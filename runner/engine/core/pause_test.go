@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/summerbeam/summerbeam/internal/testkit/seeds"
 	"github.com/summerbeam/summerbeam/runner/graph"
 )
 
@@ -13,8 +14,7 @@ import (
 // again. In the end everything was applied once, crashes or not.
 func TestPausedJobsGoOn(t *testing.T) {
 	pauses := 0
-	all := seedsOf(max(1, *crashSeeds/4))
-	for _, seed := range all {
+	n := seeds.Each(t, max(1, *crashCount/4), func(seed uint64) {
 		s, hop := crashing(seed)
 		s.cfg.OnPoison = PauseJob
 		s.c = New(s.plan, s.cfg)
@@ -47,10 +47,10 @@ func TestPausedJobsGoOn(t *testing.T) {
 			err = fmt.Errorf("nobody was told of %v", s.poison)
 		}
 		if err != nil {
-			failed(t, seed, err)
+			t.Fatal(err)
 		}
-	}
-	t.Logf("%d seeds, %.1f pauses each", len(all), float64(pauses)/float64(len(all)))
+	})
+	t.Logf("%d seeds, %.1f pauses each", n, float64(pauses)/float64(n))
 }
 
 // TestALostWorkerPausesTheJob, if it is lost each time; and one that can't be helped fails it.

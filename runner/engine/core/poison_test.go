@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/summerbeam/summerbeam/internal/testkit/seeds"
 	"github.com/summerbeam/summerbeam/runner/graph"
 )
 
@@ -16,8 +17,7 @@ import (
 // others are processed as if they had never been there.
 func TestPoisonIsPutAside(t *testing.T) {
 	crashes, steps := 0, 0
-	all := seedsOf(max(1, *crashSeeds/4))
-	for _, seed := range all {
+	n := seeds.Each(t, max(1, *crashCount/4), func(seed uint64) {
 		s, hop := crashing(seed)
 		s.cfg.OnPoison = DeadLetter
 		s.c = New(s.plan, s.cfg)
@@ -44,18 +44,17 @@ func TestPoisonIsPutAside(t *testing.T) {
 			}
 		}
 		if err != nil {
-			failed(t, seed, err)
+			t.Fatal(err)
 		}
 		crashes, steps = crashes+s.disk.crashes, steps+s.steps
-	}
-	n := len(all)
+	})
 	t.Logf("%d seeds, each with %.1f events and %.1f crashes", n, float64(steps)/float64(n), float64(crashes)/float64(n))
 }
 
 // TestHalvesKeepOrder: what the stage with state has of a key comes in the order in which
 // it was queued, however often bundles are cut because of what is between.
 func TestHalvesKeepOrder(t *testing.T) {
-	for seed := range uint64(*seeds) {
+	seeds.Each(t, *seedCount, func(seed uint64) {
 		p := &graph.Plan{}
 		imp := link(p, &graph.Stage{Kind: graph.Impulse})
 		state := link(p, &graph.Stage{Kind: graph.SDK, Stateful: true, Input: &graph.Input{Keyed: true}}, imp)
@@ -64,19 +63,19 @@ func TestHalvesKeepOrder(t *testing.T) {
 		s.fail, s.lose = 20, 10
 		s.poison = map[[2]int]bool{{state, 8}: true, {state, 50}: true, {state, 51}: true}
 		if err := s.run(0); err != nil || s.result != nil {
-			t.Fatalf("seed %d: %v, %v", seed, err, s.result)
+			t.Fatalf("%v, %v", err, s.result)
 		}
 		last := map[int]int{}
 		for _, v := range s.got[state] {
 			if v < last[v%simKeys] {
-				t.Fatalf("seed %d: %d came behind %d", seed, v, last[v%simKeys])
+				t.Fatalf("%d came behind %d", v, last[v%simKeys])
 			}
 			last[v%simKeys] = v
 		}
 		if got := sorted(s.aside[state]); !slices.Equal(got, []int{8, 50, 51}) || len(s.got[state]) != 97 {
-			t.Fatalf("seed %d: %v put aside, %d applied", seed, got, len(s.got[state]))
+			t.Fatalf("%v put aside, %d applied", got, len(s.got[state]))
 		}
-	}
+	})
 }
 
 // TestAFailingJobSearchesBriefly: where the job fails anyway, each half has one attempt,

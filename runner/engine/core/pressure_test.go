@@ -3,6 +3,7 @@ package core
 import (
 	"testing"
 
+	"github.com/summerbeam/summerbeam/internal/testkit/seeds"
 	"github.com/summerbeam/summerbeam/runner/graph"
 )
 
@@ -63,7 +64,7 @@ func TestWhatWaitsForItsSourceHoldsNothingBack(t *testing.T) {
 	sided := &graph.Stage{Kind: graph.SDK}
 	link(p, sided, src)
 	sided.SideInputs = []*graph.SideInput{{From: []graph.Edge{connect(p.Stages[src], graph.Target{Stage: sided.Index, SideInput: 0})}}}
-	for seed := range uint64(*seeds) {
+	seeds.Each(t, *seedCount, func(seed uint64) {
 		s := newSim(p, Config{Shards: 3, Slots: 1 + int(seed%3), BundleElements: 3}, seed)
 		s.input = numbers(60)
 		s.residual, s.fail = 80, 10
@@ -71,7 +72,7 @@ func TestWhatWaitsForItsSourceHoldsNothingBack(t *testing.T) {
 			t.Fatalf("%v", acts)
 		}
 		if err := s.run(0); err != nil {
-			t.Fatalf("seed %d: %v", seed, err)
+			t.Fatal(err)
 		}
-	}
+	})
 }
