@@ -317,13 +317,13 @@ func (b *bundleTimers) ended() map[string]bool {
 
 // waitedFor is whose state waits for a timer before it goes; nobody's if it is empty.
 func (r *stageRun) waitedFor(t *timer) (owner string, err error) {
-	if r.plan.Expiry == nil || t.domain == eventTime || r.elements().WindowKind() == coders.OpaqueWindows {
+	if t.domain == eventTime || !r.expires() {
 		return "", nil
 	}
 	owner = r.owner(t)
 	window, _ := cutPart(owner)
 	_, due, err := r.expiryOf([]byte(window))
-	if err != nil || r.plan.Expiry.Family == "" && due >= core.MaxTime-1 {
+	if err != nil || r.plan.Expiry.Family == "" && lasting(due) {
 		return "", err
 	}
 	return owner, nil

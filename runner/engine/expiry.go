@@ -74,9 +74,27 @@ func newExpiries(holds *holdSet, mem *memory) *expiries {
 	}
 }
 
-// lasts says that a window is open as long as the job, and nobody wants to hear of its
-// end: what is in it goes with the job.
-func (x *expiries) lasts(due int64) bool { return x.holds == nil && due >= core.MaxTime-1 }
+// lasts says that a window is open as long as the job, as the global window is, and nobody
+// wants to hear of its end: what is in it goes with the job.
+func (x *expiries) lasts(due int64) bool { return x.holds == nil && lasting(due) }
+
+// lasting says that what is due then is due at the end of time.
+func lasting(due int64) bool { return due > coders.GlobalWindowMaxTimestamp }
+
+// expires says that the stage has state, or timers, whose windows will expire before the job ends,
+// or whose DoFn wants to hear of the end.
+func (r *stageRun) expires() bool {
+	if r.plan.Expiry == nil {
+		return false
+	}
+	switch r.elements().WindowKind() {
+	case coders.OpaqueWindows:
+		return false
+	case coders.GlobalWindows:
+		return r.plan.Expiry.Family != ""
+	}
+	return true
+}
 
 // touch notes that a key has something to lose in a window.
 func (x *expiries) touch(r *stageRun, window, key string) error {

@@ -315,3 +315,44 @@ func TestExpiriesInTheDriver(t *testing.T) {
 		t.Errorf("%d cells cleared at the end, left %+v", len(state.staged().cells), *shard.summary())
 	}
 }
+
+// TestWindowsThatLast: no key is kept for a window that is open as long as the job, unless its DoFn
+// wants to hear of the end.
+func TestWindowsThatLast(t *testing.T) {
+	stage := func(plan *graph.Plan) *stageRun {
+		t.Helper()
+		st, err := newStageRun(plan, plan.Stages[1], core.Config{Shards: 1}, limits{blockBytes: 100, blockElements: 10}, &keeper{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return st
+	}
+	global := counterPlan(t, nil)
+	if st := stage(global); st.timers != nil {
+		t.Error("a stage in the global window keeps what expires")
+	}
+	global.Stages[1].Expiry.Transform, global.Stages[1].Expiry.Family = "t", "gone"
+	if st := stage(global); st.timers == nil || st.timers[0].expiring == nil {
+		t.Error("a DoFn won't hear of the global window's end")
+	}
+	end := coders.IntervalWindow{Start: 0, End: coders.GlobalWindowMaxTimestamp + 1}
+	for _, c := range []struct {
+		window coders.IntervalWindow
+		tells  bool
+		due    int64
+	}{
+		{window: windowAt(0), due: 15},
+		{window: windowAt(0), tells: true, due: 15},
+		{window: end, due: core.MaxTime},
+		{window: end, tells: true, due: coders.GlobalWindowMaxTimestamp + 6},
+	} {
+		st := stage(expiryPlan(t, c.tells))
+		x := st.timers[0].expiring
+		if err := x.touch(st, string(coders.AppendIntervalWindow(nil, c.window)), "key"); err != nil {
+			t.Fatal(err)
+		}
+		if x.next() != c.due {
+			t.Errorf("%v, heard of %v: due at %d, want %d", c.window, c.tells, x.next(), c.due)
+		}
+	}
+}

@@ -124,7 +124,7 @@ func newStageRun(plan *graph.Plan, s *graph.Stage, cfg core.Config, lim limits, 
 		}
 		r.timerScans[f] = &timerFamily{scan: scan, domain: timerDomain(t.Domain)}
 	}
-	if s.Expiry != nil && r.elements().WindowKind() != coders.OpaqueWindows {
+	if r.expires() {
 		if r.timers == nil {
 			for range shards {
 				r.timers = append(r.timers, newShardTimers(mem))
