@@ -206,6 +206,9 @@ func TestAPausedJobOutlivesItsServer(t *testing.T) {
 			t.Errorf("%q doesn't say %q", said, want)
 		}
 	}
+	if _, err := AskSavepoint(t.Context(), second.conn, "picky", t.TempDir(), 0); err == nil || !strings.Contains(err.Error(), "paused") || !strings.Contains(err.Error(), "summerbeam resume picky") {
+		t.Errorf("a savepoint: %v, want to hear that it is paused", err)
+	}
 	// As it is it pauses again.
 	if err := AskResume(t.Context(), second.conn, "picky"); err != nil {
 		t.Fatal(err)

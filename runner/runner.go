@@ -232,7 +232,7 @@ func (j *jobs) Prepare(info *engine.JobInfo, p *pipepb.Pipeline) (job.Execution,
 	if e, err = engine.New(cfg, info, plan); err != nil {
 		return nil, err
 	}
-	return &execution{Job: e, jobs: j, info: info, dir: dir, home: lives, how: how, cfg: cfg}, nil
+	return &execution{Job: e, jobs: j, info: info, dir: dir, home: lives, hasEnd: plan.HasEnd(), how: how, cfg: cfg}, nil
 }
 
 // openStore opens the store of a job. diskFull may be nil; see statebackend.Options.
@@ -251,8 +251,10 @@ type execution struct {
 	info *engine.JobInfo
 	dir  string
 	home *home // nil if the job doesn't outlive its process
-	how  updateOptions
-	cfg  engine.Config
+	// hasEnd is the plan's.
+	hasEnd bool
+	how    updateOptions
+	cfg    engine.Config
 	// stop ends Run by a cause; set when Run begins.
 	stop context.CancelCauseFunc
 	// saveMu is held while a savepoint is made.

@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"time"
 
+	"github.com/summerbeam/summerbeam/runner/engine"
 	"github.com/summerbeam/summerbeam/runner/savepoints"
 )
 
@@ -29,14 +30,39 @@ func (s *Server) Savepoint(ctx context.Context, job, to string, keep int) (*save
 			return e.savepoint(ctx, to, keep)
 		}
 	}
-	return nil, fmt.Errorf("no job %q runs", job)
+	for _, p := range s.jobs.homes.allPaused() {
+		if p.id == job || p.name == job {
+			return nil, fmt.Errorf("%w of job %q: it is paused, and has to run. Let it go on (summerbeam resume %s), or stop the server and copy its data directory", engine.ErrNoSavepoint, job, job)
+		}
+	}
+	return nil, fmt.Errorf("%w: no job %q runs here (summerbeam jobs tells which do)", engine.ErrNoSavepoint, job)
+}
+
+// nothingToSave says why a job has no savepoints, and what to do in their place. It is nil for one
+// that has.
+func (e *execution) nothingToSave() error {
+	var why string
+	switch {
+	case e.home != nil && !e.home.batch:
+		return nil
+	case e.jobs.temp:
+		why = "the server has no data directory, so its jobs end with it. Start it with --data_dir=DIR, and the job anew"
+	case e.home != nil:
+		why = "it has an end, and savepoints are of jobs that have none. It needs none to go on: started again under its name it begins with the last stage " +
+			"that it had not finished. To take it to another machine, stop the server and copy its data directory"
+	case e.hasEnd:
+		why = "it has an end, and savepoints are of jobs that have none. With a --job_name of its own it goes on with the last stage that it had not finished when it is started again"
+	default:
+		why = "its TestStream gets its events from a service, which tells each of them once"
+	}
+	return fmt.Errorf("%w of job %q: %s", engine.ErrNoSavepoint, e.info.Name, why)
 }
 
 func (j *jobs) artifactsDir() string { return filepath.Join(j.dir, "artifacts") }
 
 func (e *execution) savepoint(ctx context.Context, to string, keep int) (done *savepoints.Saved, err error) {
-	if e.home == nil || e.home.batch {
-		return nil, e.Job.Savepoint("")
+	if err := e.nothingToSave(); err != nil {
+		return nil, err
 	}
 	e.saveMu.Lock()
 	defer e.saveMu.Unlock()

@@ -5,8 +5,8 @@ import (
 	"fmt"
 )
 
-// ErrNoSavepoint says that a job has nothing that another could go on from.
-var ErrNoSavepoint = errors.New("the job keeps nothing to go on from: only jobs with a source that never ends do, with a data directory")
+// ErrNoSavepoint is in the chain of an error that says why a job has nothing that another could go on from.
+var ErrNoSavepoint = errors.New("no savepoint can be made")
 
 // Savepoint copies the job's last epoch to a directory that is not there yet, by hard links
 // where the file system allows. The job runs on: an epoch is one batch, so whatever
