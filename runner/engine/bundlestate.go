@@ -44,6 +44,9 @@ type bundleState struct {
 func newBundleState(st *stageRun, shard *shardState, store func() (statebackend.Reader, error)) *bundleState {
 	b := &bundleState{stage: st, shard: shard, store: store, iterables: &iterables{}}
 	b.mu.staged = newLayer(0)
+	if shard != nil {
+		b.mu.staged.expect = shard.expect
+	}
 	return b
 }
 

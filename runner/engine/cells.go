@@ -25,6 +25,8 @@ type layer struct {
 	values map[string]value
 	// byWindow has the keys of values by their windowPrefix; nil if nobody asks for them.
 	byWindow map[string][]string
+	// expect is how many values there will be, perhaps.
+	expect int
 	// bytes is about what cells take in memory, valueBytes what values do.
 	bytes, valueBytes int64
 }

@@ -22,6 +22,8 @@ type cleanCells struct {
 	cells   map[string]cleanCell
 	bytes   int64
 	limit   int64
+	// asked are values that were read from the store lately.
+	asked doorkeeper
 	// budget's memClean has bytes.
 	mem *memory
 }
@@ -75,6 +77,9 @@ func (cc *cleanCells) put(key string, c cleanCell) {
 	cc.count(n)
 }
 
+// room says that a cell can come in without another's going. cellsMu is held.
+func (cc *cleanCells) room(key string, c *cleanCell) bool { return cc.bytes+c.size(key) <= cc.limit }
+
 // drop forgets a cell. cellsMu is held.
 func (cc *cleanCells) drop(key string) {
 	if c, ok := cc.cells[key]; ok {
@@ -97,6 +102,23 @@ func (s *shardState) clean(below uint64, key string) (cleanCell, bool) {
 	}
 	c, ok := s.kept.cells[key]
 	return c, ok
+}
+
+// learnValue is learn for values. When there is no room, others go only for one that was read
+// before, not long ago.
+func (s *shardState) learnValue(below uint64, key string, data []byte) {
+	s.kept.cellsMu.Lock()
+	defer s.kept.cellsMu.Unlock()
+	if s.views.Load().below() == below {
+		s.kept.admit(key, cleanCell{data: data})
+	}
+}
+
+// admit is learnValue's rule. cellsMu is held.
+func (cc *cleanCells) admit(key string, c cleanCell) {
+	if again := cc.asked.again(key, cc.limit); again || cc.room(key, &c) {
+		cc.put(key, c)
+	}
 }
 
 // learn keeps what a reader has found in the store, of epochs before below.

@@ -13,6 +13,9 @@ type shardState struct {
 	views atomic.Pointer[views]
 	kept  cleanCells
 	cache cacheToken
+	// expect is how many values a bundle stages, perhaps: as many as the last did. The loop
+	// touches it, between two bundles.
+	expect int
 	// listed says that the keys of windows are asked for, see windowValues.
 	listed bool
 }
@@ -32,6 +35,7 @@ func (v *views) below() uint64 {
 func (s *shardState) apply(staged *layer) {
 	dirty := s.views.Load().dirty
 	before := dirty.size()
+	s.expect = len(staged.values)
 	dirty.merge(staged)
 	s.kept.mem.add(memState, dirty.size()-before)
 }
@@ -59,7 +63,9 @@ func (s *shardState) layer(epoch uint64) *layer {
 // epoch: layers count the epochs by themselves.
 func (s *shardState) freeze() (frozen *layer) {
 	v := s.views.Load()
-	s.views.Store(&views{dirty: s.layer(v.dirty.epoch + 1), frozen: v.dirty})
+	dirty := s.layer(v.dirty.epoch + 1)
+	dirty.expect = len(v.dirty.values)
+	s.views.Store(&views{dirty: dirty, frozen: v.dirty})
 	return v.dirty
 }
 

@@ -30,7 +30,7 @@ func (v value) size(key string) int64 { return int64(len(key)+len(v.data)) + val
 // setValue sets a value that the layer doesn't have yet.
 func (l *layer) setValue(key string, v value) {
 	if l.values == nil {
-		l.values = make(map[string]value)
+		l.values = make(map[string]value, l.expect)
 	}
 	l.values[key] = v
 	l.valueBytes += v.size(key)
@@ -43,10 +43,12 @@ func (l *layer) mergeValues(newer *layer) {
 		if ok {
 			n.fresh = old.fresh
 			l.valueBytes -= old.size(key)
-			delete(l.values, key)
 		}
 		// What came and went between two epochs is never written.
-		if !n.fresh || len(n.data) > 0 {
+		switch {
+		case n.fresh && len(n.data) == 0:
+			delete(l.values, key)
+		default:
 			l.setValue(key, n)
 			if !ok {
 				l.index(key)
@@ -111,7 +113,7 @@ func (r *reader) value(key string) ([]byte, error) {
 	}
 	data = data[:len(data):len(data)]
 	if len(data) > 0 {
-		r.shard.learn(r.below(), key, cleanCell{data: data})
+		r.shard.learnValue(r.below(), key, data)
 	}
 	return data, nil
 }
@@ -129,14 +131,22 @@ func (l *layer) writeValues(b statebackend.Batch) {
 	}
 }
 
-// settleValues remembers what was written. Values that have gone are not looked for again.
+// settleValues takes in what was written, of values that are remembered, or for which there is room.
 // cellsMu is held.
 func (cc *cleanCells) settleValues(l *layer) {
+	if cc.limit <= 0 {
+		return
+	}
 	for key, v := range l.values {
-		if len(v.data) > 0 {
-			cc.put(key, cleanCell{data: v.data})
-		} else {
+		old, ok := cc.cells[key]
+		c := cleanCell{data: v.data}
+		switch {
+		case ok && len(v.data) == len(old.data) && cap(v.data) == cap(old.data):
+			cc.cells[key] = c
+		case len(v.data) == 0:
 			cc.drop(key)
+		case ok || cc.room(key, &c):
+			cc.put(key, c)
 		}
 	}
 }
