@@ -2,12 +2,14 @@ package fnapi
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	fnpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/fnexecution_v1"
 	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
+	"github.com/summerbeam/summerbeam/internal/rpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 // external asks a worker pool for a worker. LOOPBACK is a pool too: the program
@@ -15,12 +17,12 @@ import (
 func external(p *pipepb.ExternalPayload) launcher {
 	return func(ctx context.Context, w *worker) (string, error) {
 		addr := p.GetEndpoint().GetUrl()
-		conn, err := grpc.NewClient(addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
+		conn, err := rpc.Connect(addr)
 		if err != nil {
 			return "", fmt.Errorf("worker pool at %s: %w", addr, err)
 		}
 		pool := fnpb.NewBeamFnExternalWorkerPoolClient(conn)
-		w.setStop(func() {
+		stop := func() {
 			defer conn.Close()
 			ctx, cancel := context.WithTimeout(context.Background(), w.s.opts.StopTimeout)
 			defer cancel()
@@ -28,6 +30,15 @@ func external(p *pipepb.ExternalPayload) launcher {
 			if e := resp.GetError(); err != nil || e != "" {
 				w.log.Debug("worker pool did not stop the worker", "pool", addr, "error", err, "answer", e)
 			}
+		}
+		w.setStop(func() {
+			if errors.Is(w.lostErr(), errClosed) {
+				stop()
+				return
+			}
+			// It is gone by itself, and perhaps the pool with it. Whoever gives it up wants another,
+			// or to make room for another job, and need not wait for the answer.
+			go stop()
 		})
 		api := &pipepb.ApiServiceDescriptor{Url: w.endpoint}
 		resp, err := pool.StartWorker(ctx, &fnpb.StartWorkerRequest{
@@ -39,6 +50,9 @@ func external(p *pipepb.ExternalPayload) launcher {
 			Params:            p.GetParams(),
 		})
 		if err != nil {
+			if status.Code(err) == codes.Unavailable {
+				w.setStop(func() { conn.Close() }) // nobody is there to stop it
+			}
 			if cause := context.Cause(ctx); cause != nil {
 				err = fmt.Errorf("%w (%w)", cause, err)
 			}

@@ -37,7 +37,9 @@ type fakePool struct {
 	t      testing.TB
 	refuse string
 	silent bool
-	fakes  chan *fake
+	// deaf, if not nil, is how long it doesn't answer when it is to stop a worker.
+	deaf  chan struct{}
+	fakes chan *fake
 
 	mu      sync.Mutex
 	stopped []string
@@ -70,6 +72,9 @@ func (p *fakePool) StartWorker(_ context.Context, req *fnpb.StartWorkerRequest) 
 }
 
 func (p *fakePool) StopWorker(_ context.Context, req *fnpb.StopWorkerRequest) (*fnpb.StopWorkerResponse, error) {
+	if p.deaf != nil {
+		<-p.deaf
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.stopped = append(p.stopped, req.GetWorkerId())

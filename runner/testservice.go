@@ -6,9 +6,9 @@ import (
 	"io"
 
 	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
+	"github.com/summerbeam/summerbeam/internal/rpc"
 	"github.com/summerbeam/summerbeam/runner/engine"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/types/known/emptypb"
 )
@@ -23,7 +23,7 @@ const (
 
 // callTestService implements engine.Config.TestService.
 func callTestService(ctx context.Context, address string, tags []string) (engine.TestFeed, error) {
-	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	conn, err := rpc.Connect(address)
 	if err != nil {
 		return nil, err
 	}

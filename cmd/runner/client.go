@@ -9,10 +9,10 @@ import (
 	"time"
 
 	jobpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/jobmanagement_v1"
+	"github.com/summerbeam/summerbeam/internal/rpc"
 	"github.com/summerbeam/summerbeam/runner"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 )
 
@@ -31,7 +31,7 @@ func (c *client) call(ctx context.Context, f func(context.Context, jobpb.JobServ
 
 // connect calls f with a connection to the server.
 func (c *client) connect(ctx context.Context, f func(context.Context, grpc.ClientConnInterface) error) error {
-	conn, err := grpc.NewClient(c.Endpoint, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	conn, err := rpc.Connect(c.Endpoint)
 	if err != nil {
 		return fmt.Errorf("endpoint %q: %w", c.Endpoint, err)
 	}

@@ -7,8 +7,7 @@ import (
 	"sync"
 
 	fnpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/fnexecution_v1"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
+	"github.com/summerbeam/summerbeam/internal/rpc"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
 )
@@ -35,7 +34,7 @@ type worker struct {
 
 // connect opens all streams of a worker to a runner.
 func connect(s *SDK, id, endpoint string) (*worker, error) {
-	conn, err := grpc.NewClient(endpoint, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	conn, err := rpc.Connect(endpoint)
 	if err != nil {
 		return nil, err
 	}
