@@ -52,7 +52,8 @@ func (*ticks) ProcessElement(rt *sdf.LockRTracker, _ []byte, emit func(string, i
 	return sdf.StopProcessing()
 }
 
-// tally counts in state and writes the count to a file.
+// tally counts in state and writes the count to a file, and the first one to another that
+// stays.
 type tally struct {
 	File  string
 	Count state.Value[int64]
@@ -63,11 +64,19 @@ func (f *tally) ProcessElement(sp state.Provider, _ string, i int64) error {
 	if err != nil {
 		return err
 	}
+	if first, err := os.OpenFile(firstOf(f.File), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600); err == nil {
+		_, err = fmt.Fprint(first, n+1)
+		if err := errors.Join(err, first.Close()); err != nil {
+			return err
+		}
+	}
 	if err := os.WriteFile(f.File, fmt.Appendf(nil, "%d", n+1), 0o600); err != nil {
 		return err
 	}
 	return f.Count.Write(sp, n+1)
 }
+
+func firstOf(file string) string { return file + ".first" }
 
 func ticking(file string, n int64) func(beam.Scope) {
 	return func(s beam.Scope) {
