@@ -145,7 +145,8 @@ func TestAnUpdateTakesOver(t *testing.T) {
 func TestAnUpdateThatDrops(t *testing.T) {
 	dir, file := t.TempDir(), filepath.Join(t.TempDir(), "count")
 	server, stop := startServerIn(t, dir)
-	if _, err := server.submitAs(t, "dropped", ticking(file, 1<<40), nil); err != nil {
+	first, err := server.submitAs(t, "dropped", ticking(file, 1<<40), nil)
+	if err != nil {
 		t.Fatal(err)
 	}
 	for count(t, file) < 100 {
@@ -153,7 +154,6 @@ func TestAnUpdateThatDrops(t *testing.T) {
 	}
 	stop()
 
-	// A failing submission under another server, which has nothing that runs.
 	server, _ = startServerIn(t, dir)
 	stateless := func(s beam.Scope) {
 		beam.ParDo(s, same, beam.ParDo(s, &ticks{N: 10}, beam.Impulse(s)))
@@ -182,6 +182,8 @@ func TestAnUpdateThatDrops(t *testing.T) {
 		t.Fatal(err)
 	}
 	server.await(func(j *jobpb.JobInfo) bool { return j.GetJobId() == id && j.GetState() == jobpb.JobState_RUNNING })
+	// The server has gone on with the first job by itself, and it counts until the update has taken over.
+	server.await(func(j *jobpb.JobInfo) bool { return j.GetJobId() == first && j.GetState() == jobpb.JobState_UPDATED })
 	if err := os.Remove(firstOf(file)); err != nil {
 		t.Fatal(err)
 	}
