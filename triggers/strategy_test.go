@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/summerbeam/summerbeam/internal/coders"
 )
@@ -202,35 +201,6 @@ func TestDeadline(t *testing.T) {
 		if got := s.nodes[0].deadline(test.at); got != test.due {
 			t.Errorf("%s, from %d: %d, want %d", test.text, test.at, got, test.due)
 		}
-	}
-}
-
-func TestContinuation(t *testing.T) {
-	for text, want := range map[string]string{
-		"Default":                           "Default",
-		"Always":                            "Always",
-		"Never":                             "Never",
-		"AfterCount(7)":                     "AfterCount(1)",
-		"AfterWatermark()":                  "AfterWatermark()",
-		"AfterProcessingTime(5, period=7)":  "AfterSynchronizedProcessingTime()",
-		"AfterSynchronizedProcessingTime()": "AfterSynchronizedProcessingTime()",
-		"AfterWatermark(early=AfterCount(3), late=AfterProcessingTime(2))": "AfterWatermark(early=AfterCount(1), late=AfterSynchronizedProcessingTime())",
-		"AfterAll(AfterCount(3), Never)":                                   "AfterAll(AfterCount(1), Never)",
-		"AfterAny(AfterCount(3), Never)":                                   "AfterAny(AfterCount(1), Never)",
-		"AfterEach(AfterCount(3), AfterWatermark())":                       "Repeatedly(AfterAny(AfterCount(1), AfterWatermark()))",
-		"OrFinally(Repeatedly(AfterCount(3)), AfterProcessingTime(1))":     "Repeatedly(OrFinally(Repeatedly(AfterCount(1)), AfterSynchronizedProcessingTime()))",
-	} {
-		from := mustTrigger(t, text)
-		before := proto.Clone(from)
-		if got := Continuation(from); !proto.Equal(got, mustTrigger(t, want)) {
-			t.Errorf("%s goes on as %v, want %s", text, got, want)
-		}
-		if !proto.Equal(from, before) {
-			t.Errorf("%s was changed", text)
-		}
-	}
-	if got := Continuation(nil); got != nil {
-		t.Errorf("no trigger goes on as %v", got)
 	}
 }
 

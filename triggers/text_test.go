@@ -228,3 +228,7 @@ func windowText(w coders.IntervalWindow) string {
 	}
 	return fmt.Sprintf("[%d,%d)", w.Start, w.End)
 }
+
+func repeatedly(t *pipepb.Trigger) *pipepb.Trigger {
+	return &pipepb.Trigger{Trigger: &pipepb.Trigger_Repeat_{Repeat: &pipepb.Trigger_Repeat{Subtrigger: t}}}
+}

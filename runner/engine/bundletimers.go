@@ -64,7 +64,11 @@ func (b *bundleTimers) begin() error {
 	// What fires may set more timers, and those come first.
 	busy := make(map[string]bool)
 	for _, t := range b.fired {
-		busy[b.stage.owner(t)] = true
+		owner, err := b.stage.owner(t)
+		if err != nil {
+			return err
+		}
+		busy[owner] = true
 	}
 	all, err := x.take(b.event, maxFired-len(b.fired), func(owner string) bool { return busy[owner] })
 	if err != nil {
@@ -234,7 +238,10 @@ func (b *bundleTimers) settle() (*core.Timers, error) {
 			return nil, err
 		}
 	}
-	ended := b.ended()
+	ended, err := b.ended()
+	if err != nil {
+		return nil, err
+	}
 	gone := make(map[string]bool, len(b.expired))
 	for i := range b.expired {
 		gone[b.expired[i].owner] = true
@@ -243,7 +250,10 @@ func (b *bundleTimers) settle() (*core.Timers, error) {
 		if len(gone)+len(ended) == 0 && (b.shard.expiring == nil || t.domain == eventTime) {
 			return false, nil
 		}
-		owner := b.stage.owner(t)
+		owner, err := b.stage.owner(t)
+		if err != nil {
+			return false, err
+		}
 		if gone[owner] || t.domain == processingTime && ended[owner] {
 			return true, nil
 		}
@@ -302,17 +312,21 @@ func (b *bundleTimers) settle() (*core.Timers, error) {
 }
 
 // ended are the owners of timers in processing time that have fired at its end.
-func (b *bundleTimers) ended() map[string]bool {
+func (b *bundleTimers) ended() (map[string]bool, error) {
 	if !b.over {
-		return nil
+		return nil, nil
 	}
 	owners := make(map[string]bool)
 	for _, t := range b.fired {
 		if t.domain == processingTime {
-			owners[b.stage.owner(t)] = true
+			owner, err := b.stage.owner(t)
+			if err != nil {
+				return nil, err
+			}
+			owners[owner] = true
 		}
 	}
-	return owners
+	return owners, nil
 }
 
 // waitedFor is whose state waits for a timer before it goes; nobody's if it is empty.
@@ -320,7 +334,9 @@ func (r *stageRun) waitedFor(t *timer) (owner string, err error) {
 	if t.domain == eventTime || !r.expires() {
 		return "", nil
 	}
-	owner = r.owner(t)
+	if owner, err = r.owner(t); err != nil {
+		return "", err
+	}
 	window, _ := cutPart(owner)
 	_, due, err := r.expiryOf([]byte(window))
 	if err != nil || r.plan.Expiry.Family == "" && lasting(due) {
@@ -352,12 +368,16 @@ func (r *stageRun) findWaitedFor(s *shardTimers, e *expired) error {
 }
 
 // owner tells apart the keys and windows that have timers: a stage has one transform
-// with state.
-func (r *stageRun) owner(t *timer) string {
+// with state. It fails for a timer that isn't what its family's coder writes: one from the store
+// that another version of the pipeline has put there, or a fault of ours.
+func (r *stageRun) owner(t *timer) (string, error) {
 	var e coders.TimerElement
-	// The bytes are ours, made of a timer that was read.
-	if _, err := r.timerScans[t.family].scan.Next(t.data, &e); err != nil {
-		panic(fmt.Errorf("BUG: timer %x: %w", t.data, err))
+	family := r.timerScans[t.family]
+	if family == nil {
+		return "", fmt.Errorf("stage %s: a timer is of the family %s of transform %s, which the stage does not have", r.plan.Name, t.family.Family, t.family.Transform)
 	}
-	return string(windowKey(nil, e.Windows, e.Key))
+	if _, err := family.scan.Next(t.data, &e); err != nil {
+		return "", fmt.Errorf("stage %s: a timer of the family %s of transform %s can't be read: %x: %w", r.plan.Name, t.family.Family, t.family.Transform, t.data, err)
+	}
+	return string(windowKey(nil, e.Windows, e.Key)), nil
 }

@@ -1,11 +1,13 @@
 package engine
 
 import (
+	"strings"
 	"testing"
 
 	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
 	"github.com/summerbeam/summerbeam/internal/coders"
 	"github.com/summerbeam/summerbeam/runner/engine/core"
+	"github.com/summerbeam/summerbeam/runner/graph"
 )
 
 // timedStage is a stage with one timer family in processing time.
@@ -21,6 +23,7 @@ func timedStage(t *testing.T) (*stageRun, TimerFamily) {
 	}
 	f := TimerFamily{Transform: "t", Family: "f"}
 	return &stageRun{
+		plan:       &graph.Stage{Name: "Timed"},
 		timerScans: map[TimerFamily]*timerFamily{f: {scan: scan, domain: processingTime}},
 		timers:     []*shardTimers{newShardTimers(nil)},
 	}, f
@@ -63,5 +66,26 @@ func TestTimersAtTheEndOfProcessingTime(t *testing.T) {
 	}
 	if fired, left := bundle(core.MaxTime); fired != 1 || left != core.NoTimers {
 		t.Fatalf("%d fired, left %+v; want 1 and none", fired, left)
+	}
+}
+
+// TestATimerThatCannotBeRead fails its bundle, before that has changed anything, and names its place.
+func TestATimerThatCannotBeRead(t *testing.T) {
+	st, f := timedStage(t)
+	for what, bad := range map[string]timer{
+		"cut short":                {family: f, domain: processingTime, data: processingTimer("key", "", 5)[:3]},
+		"of a family that is gone": {family: TimerFamily{Transform: "t", Family: "gone"}, domain: processingTime, data: processingTimer("key", "", 5)},
+	} {
+		b := newBundleTimers(st, st.timers[0], core.RunBundle{Event: core.MinTime, Processing: core.MaxTime})
+		b.fired = []*timer{&bad}
+		_, err := b.settle()
+		if err == nil {
+			t.Fatalf("%s: no error", what)
+		}
+		for _, text := range []string{"Timed", bad.family.Family, "transform t"} {
+			if !strings.Contains(err.Error(), text) {
+				t.Errorf("%s: %q does not say %q", what, err, text)
+			}
+		}
 	}
 }
