@@ -274,8 +274,9 @@ func (j *Job) loop(ctx context.Context) error {
 	// Bundles outlive ctx's end by a moment: the core learns of it first and then
 	// aborts them one by one, so a canceled bundle is never taken for a failed one.
 	work := context.WithoutCancel(ctx)
-	// Services of TestStreams are left when the job is over.
-	ctx, leave := context.WithCancel(ctx)
+	// Services of TestStreams are left when the job is over. Only ctx itself is asked whether it has ended:
+	// a context derived from it may hear of that after those who fail by it.
+	services, leave := context.WithCancel(ctx)
 	defer leave()
 	wake := time.NewTimer(time.Hour)
 	defer wake.Stop()
@@ -295,8 +296,7 @@ func (j *Job) loop(ctx context.Context) error {
 			events = append([]core.Event{core.Memory{Short: short}}, events...)
 		}
 		if done != nil && ctx.Err() != nil {
-			// A grouping that asks a worker fails by ctx's end: that must not look like
-			// the reason of it.
+			// What asks a worker, or waits for room, fails by ctx's end: that must not look like its reason.
 			done = nil
 			events = append([]core.Event{core.Canceled{Cause: context.Cause(ctx)}}, events...)
 		}
@@ -311,7 +311,7 @@ func (j *Job) loop(ctx context.Context) error {
 					wake.Reset(max(0, w.At-at))
 					continue
 				}
-				j.do(ctx, work, a)
+				j.do(services, work, a)
 			}
 			if j.core.Stopping() {
 				j.disk.end() // what waits for room would keep the job from its end
