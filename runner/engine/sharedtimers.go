@@ -3,6 +3,7 @@ package engine
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 	"math/bits"
 
 	"github.com/summerbeam/summerbeam/runner/engine/core"
@@ -52,25 +53,76 @@ func (g *groupSet) each(f func(group int) error) error {
 	return nil
 }
 
-const sharedBytes = 8 + KeyGroups/8
+// fewGroups are written as a list, more as a set of bits: most windows have keys in few groups
+// or in all.
+const fewGroups = 64
 
-// data is always as long, so that a timer is written over in its place.
-func (s *sharedTimer) data() []byte {
-	b := binary.BigEndian.AppendUint64(make([]byte, 0, sharedBytes), uint64(s.keys))
-	for _, word := range s.groups {
-		b = binary.BigEndian.AppendUint64(b, word)
+func (g *groupSet) len() (n int) {
+	for _, word := range g {
+		n += bits.OnesCount64(word)
 	}
+	return n
+}
+
+// append writes the set: how many they are if they are few, and then each from the one before;
+// else fewGroups+1 and the bits.
+func (g *groupSet) append(b []byte) []byte {
+	n := g.len()
+	if n > fewGroups {
+		b = binary.AppendUvarint(b, fewGroups+1)
+		for _, word := range g {
+			b = binary.BigEndian.AppendUint64(b, word)
+		}
+		return b
+	}
+	b = binary.AppendUvarint(b, uint64(n))
+	last := 0
+	_ = g.each(func(group int) error {
+		b = binary.AppendUvarint(b, uint64(group-last))
+		last = group
+		return nil
+	})
 	return b
 }
 
+// read is append's inverse; all of b must be the set.
+func (g *groupSet) read(b []byte) bool {
+	*g = groupSet{}
+	n, w := binary.Uvarint(b)
+	if w <= 0 || n > fewGroups+1 {
+		return false
+	}
+	if b = b[w:]; n > fewGroups {
+		if len(b) != len(g)*8 {
+			return false
+		}
+		for i := range g {
+			g[i] = binary.BigEndian.Uint64(b[8*i:])
+		}
+		return true
+	}
+	group := uint64(0)
+	for range n {
+		gap, w := binary.Uvarint(b)
+		if group += gap; w <= 0 || gap >= KeyGroups || group >= KeyGroups {
+			return false
+		}
+		g.add(int(group))
+		b = b[w:]
+	}
+	return len(b) == 0
+}
+
+func (s *sharedTimer) data() []byte {
+	return s.groups.append(binary.AppendUvarint(nil, uint64(s.keys)))
+}
+
 func (s *sharedTimer) read(data []byte) error {
-	if len(data) != sharedBytes {
+	keys, n := binary.Uvarint(data)
+	if n <= 0 || keys > math.MaxInt64 || !s.groups.read(data[n:]) {
 		return fmt.Errorf("grouping: timer %x: %w", s.id, statebackend.ErrCorrupt)
 	}
-	s.keys = int64(binary.BigEndian.Uint64(data))
-	for i := range s.groups {
-		s.groups[i] = binary.BigEndian.Uint64(data[8+8*i:])
-	}
+	s.keys = int64(keys)
 	return nil
 }
 

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"testing"
 
+	"pgregory.net/rapid"
+
 	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
 
 	"github.com/summerbeam/summerbeam/internal/coders"
@@ -134,12 +136,32 @@ func TestAFewKeysOfManyGroups(t *testing.T) {
 	}
 }
 
+// TestGroupsAreWritten, few and many.
+func TestGroupsAreWritten(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var was, is groupSet
+		for _, group := range rapid.SliceOfN(rapid.IntRange(0, KeyGroups-1), 0, 3*fewGroups).Draw(t, "groups") {
+			was.add(group)
+		}
+		if data := was.append(nil); !is.read(data) || is != was {
+			t.Fatalf("%x is read as %v, want %v", data, is, was)
+		}
+	})
+}
+
 func FuzzReadSharedTimer(f *testing.F) {
-	f.Add((&sharedTimer{keys: 3}).data())
-	f.Add([]byte{1})
+	few, many := sharedTimer{keys: 3}, sharedTimer{keys: 1 << 40}
+	for group := range KeyGroups {
+		if many.groups.add(group); group < 2 {
+			few.groups.add(1000 * group)
+		}
+	}
+	f.Add(few.data())
+	f.Add(many.data())
+	f.Add([]byte{1, 2, 0xff})
 	f.Fuzz(func(t *testing.T, data []byte) {
-		var s sharedTimer
-		if s.read(data) == nil && string(s.data()) != string(data) {
+		var s, again sharedTimer
+		if s.read(data) == nil && (again.read(s.data()) != nil || again.keys != s.keys || again.groups != s.groups) {
 			t.Errorf("%x is written as %x", data, s.data())
 		}
 	})

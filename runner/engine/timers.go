@@ -98,8 +98,11 @@ func (s *shardTimers) clear(id string) {
 	}
 }
 
-// rewrite gives a timer that waits other data of the same length.
+// rewrite gives a timer that waits other data.
 func (s *shardTimers) rewrite(t *timer, data []byte) {
+	more := int64(len(data) - len(t.data))
+	s.mem.add(memState, more)
+	s.bytes += more
 	t.data = data
 	s.stored.rewrite(t)
 }
