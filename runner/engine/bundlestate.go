@@ -38,6 +38,7 @@ type bundleState struct {
 		last         address
 		window, user []byte
 		absent       bool
+		ahead        ahead
 	}
 }
 
@@ -97,10 +98,13 @@ func (b *bundleState) Get(ctx context.Context, key *fnpb.StateKey, token []byte)
 		delete(b.mu.long, string(token))
 		return b.page(rest)
 	}
-	r := b.reader()
+	var r *reader
+	if c.kind != recordValue {
+		r = b.reader()
+	}
 	switch c.kind {
 	case recordValue:
-		data, err = r.value(c.cell)
+		data, err = b.value(c)
 		b.mu.absent = err == nil && len(data) == 0
 	case recordMultimap:
 		switch {
@@ -214,6 +218,8 @@ type address struct {
 	// allKeys stands for the whole multimap; entries says that its values are asked for, too.
 	allKeys, entries bool
 	sort             sortRange
+	// number is a value's, see declaredState.
+	number int
 }
 
 // parse finds the cell that a key stands for. b.mu is held.
@@ -250,7 +256,7 @@ func (b *bundleState) parse(key *fnpb.StateKey) (address, error) {
 	}
 	if l := &b.mu.last; l.cell != "" && l.id == a.id && l.transform == a.transform && bytes.Equal(b.mu.user, userKey) && bytes.Equal(b.mu.window, window) {
 		if l.kind == a.kind || l.kind == recordValue && a.kind == recordBag {
-			a.cell, a.kind = l.cell, l.kind
+			a.cell, a.kind, a.number = l.cell, l.kind, l.number
 			return a, nil
 		}
 	}
@@ -265,11 +271,11 @@ func (b *bundleState) parse(key *fnpb.StateKey) (address, error) {
 		if a.kind != recordBag {
 			return a, fmt.Errorf("state %q of transform %s is a value", a.id, a.transform)
 		}
-		a.kind = recordValue
+		a.kind, a.number = recordValue, declared.number
 	}
 	group := keyGroup(keyHash(userKey))
 	var buf [128]byte
-	a.cell = string(cellKey(buf[:0], group, b.stage.slots.state, window, userKey, a.id))
+	a.cell = b.mu.ahead.find(cellKey(buf[:0], group, b.stage.slots.state, window, userKey, a.id))
 	b.mu.last, b.mu.absent = a, false
 	b.mu.user, b.mu.window = append(b.mu.user[:0], userKey...), append(b.mu.window[:0], window...)
 	return a, nil

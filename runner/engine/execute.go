@@ -55,6 +55,7 @@ func (j *Job) startBundle(ctx context.Context, a core.RunBundle) {
 	j.metrics.BundleStarted(r.id)
 	go func() {
 		defer r.cancel(nil)
+		defer r.state.letGo()
 		var ev core.Event
 		err := guard(func() (err error) {
 			ev, err = j.runBundle(ctx, a, r)
@@ -204,6 +205,7 @@ func (j *Job) runBundle(ctx context.Context, a core.RunBundle, r *runningBundle)
 		return nil, err
 	}
 	if r.state.shard != nil {
+		r.state.learnHabits(r.elements)
 		if l := r.state.staged(); !l.empty() {
 			fin.StateBytes = max(1, l.growth(r.state.shard.views.Load().dirty))
 		}
@@ -245,7 +247,7 @@ func (j *Job) runOnWorker(ctx context.Context, a core.RunBundle, r *runningBundl
 		Descriptor:    r.stage.plan.Descriptor,
 		Source:        r.stage.plan.Input.Source,
 		Elements:      r.elements,
-		Input:         r.timers.watch(in.read),
+		Input:         r.state.readAhead(r.timers.watch(in.read)),
 		Timers:        r.timers.fire(),
 		TimerFamilies: r.stage.families,
 		Output:        out,

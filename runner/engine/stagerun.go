@@ -28,8 +28,10 @@ type stageRun struct {
 	sideList []*sideInput
 
 	// shards has the user state of each shard; nil for a stage without.
-	shards   []*shardState
-	states   map[sideID]declaredState
+	shards []*shardState
+	states map[sideID]declaredState
+	// values are the ids of the states that are kept as values.
+	values   []string
 	families []TimerFamily
 
 	// timers has the timers of each shard, and scanners for what the families'
@@ -163,7 +165,8 @@ func (r *stageRun) declareStates(plan *graph.Plan) error {
 			state, coder := declaredState{}, ""
 			switch spec.GetSpec().(type) {
 			case *pipepb.StateSpec_ReadModifyWriteSpec, *pipepb.StateSpec_CombiningSpec:
-				state.whole = true
+				state.whole, state.number = true, len(r.values)
+				r.values = append(r.values, name)
 			case *pipepb.StateSpec_OrderedListSpec:
 				state.list, coder = true, spec.GetOrderedListSpec().GetElementCoderId()
 			case *pipepb.StateSpec_MapSpec:
@@ -203,4 +206,6 @@ type declaredState struct {
 	list  bool
 	// whole says that it is kept as a value, see appendValue.
 	whole bool
+	// number is a value's place among the stage's.
+	number int
 }

@@ -16,6 +16,7 @@ type shardState struct {
 	// expect is how many values a bundle stages, perhaps: as many as the last did. The loop
 	// touches it, between two bundles.
 	expect int
+	habits habits
 	// listed says that the keys of windows are asked for, see windowValues.
 	listed bool
 }

@@ -19,7 +19,7 @@ func (b *bundleState) appendValue(cell string, data []byte) error {
 	if !ok {
 		v.fresh = b.mu.absent
 		if !v.fresh {
-			old, err := b.reader().value(cell)
+			old, err := b.value(b.mu.last)
 			if err != nil {
 				return err
 			}
@@ -31,6 +31,23 @@ func (b *bundleState) appendValue(cell string, data []byte) error {
 	l.values[cell] = v
 	l.valueBytes += int64(len(data))
 	return nil
+}
+
+// value returns a value as the bundle sees it. b.mu is held, and a is what was asked for last.
+func (b *bundleState) value(a address) ([]byte, error) {
+	if v, ok := b.mu.staged.values[a.cell]; ok {
+		return v.data[:len(v.data):len(v.data)], nil
+	}
+	if data, ok := b.mu.ahead.last(); ok {
+		b.mu.ahead.asks(a.number)
+		return data, nil
+	}
+	r := b.reader()
+	if data, ok := r.knownValue(a.cell); ok {
+		return data, nil
+	}
+	b.mu.ahead.asks(a.number)
+	return r.storedValue(a.cell)
 }
 
 // clearValue takes a value away. absent says that no layer below has it, and neither has the store.

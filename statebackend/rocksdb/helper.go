@@ -10,6 +10,10 @@ package rocksdb
 #cgo nocallback sb_take
 #cgo noescape sb_multiget
 #cgo nocallback sb_multiget
+#cgo noescape sb_span
+#cgo nocallback sb_span
+#cgo noescape sb_multiseek
+#cgo nocallback sb_multiseek
 #cgo noescape sb_scan_open
 #cgo nocallback sb_scan_open
 #cgo noescape sb_scan_fill
@@ -87,11 +91,54 @@ static sb_filled sb_multiget(rocksdb_t* db, const rocksdb_readoptions_t* ro,
 	return f;
 }
 
+// sb_span estimates the bytes on disk between two keys.
+static uint64_t sb_span(rocksdb_t* db, const char* lo, size_t llen, const char* hi, size_t hlen) {
+	uint64_t size = 0;
+	char* err = NULL;
+	rocksdb_approximate_sizes(db, 1, &lo, &llen, &hi, &hlen, &size, &err);
+	if (err != NULL) {
+		rocksdb_free(err); // whoever reads there meets it again
+		return UINT64_MAX;
+	}
+	return size;
+}
+
 typedef struct {
 	rocksdb_readoptions_t* ro;
 	rocksdb_iterator_t* it;
 	char hi[]; // RocksDB keeps the pointer
 } sb_scan;
+
+// sb_multiseek is sb_multiget by an iterator, for keys that are in order: the next is often in the block
+// of the one before.
+static sb_filled sb_multiseek(sb_scan* s,
+		const char* keys, const size_t* ends, size_t i, size_t n, char* buf, size_t cap) {
+	sb_filled f = {0};
+	size_t used = 0;
+	for (; i < n; i++) {
+		size_t from = i ? ends[i-1] : 0, want = ends[i] - from, klen = 0, len = 0;
+		const char* data = NULL;
+		rocksdb_iter_seek(s->it, keys + from, want);
+		if (rocksdb_iter_valid(s->it)) {
+			const char* k = rocksdb_iter_key(s->it, &klen);
+			if (klen == want && memcmp(k, keys + from, want) == 0) data = rocksdb_iter_value(s->it, &len);
+		} else {
+			rocksdb_iter_get_error(s->it, &f.err);
+			if (f.err != NULL) return f;
+		}
+		if (used + 8 + len > cap) {
+			if (f.n == 0) f.need = 8 + len;
+			return f;
+		}
+		int64_t head = data ? (int64_t)len : -1;
+		memcpy(buf + used, &head, 8);
+		if (len) memcpy(buf + used + 8, data, len);
+		used += 8 + len;
+		f.n++;
+	}
+	f.done = 1;
+	return f;
+}
 
 // The read options are made here and not reused: the bound is one of them, and
 // they cost a tenth of the iterator.
@@ -157,6 +204,8 @@ import (
 	"unsafe"
 
 	"github.com/linxGnu/grocksdb"
+
+	"github.com/summerbeam/summerbeam/statebackend/internal/dense"
 )
 
 // reader reads from a database, or a snapshot of it. The caller sees to it that
@@ -246,8 +295,18 @@ func (r reader) multiGet(keys [][]byte) ([][]byte, error) {
 	}
 	buf := buffers.Get().(*[]byte)
 	defer func() { giveBack(buf) }()
+	var s *C.sb_scan
+	if lo, hi, ok := dense.Keys(keys, r.span); ok {
+		s = C.sb_scan_open(r.db, r.snap, ptr(lo), C.size_t(len(lo)), ptr(hi), C.size_t(len(hi)), 1)
+		defer C.sb_scan_close(s)
+	}
 	for i := 0; i < len(keys); {
-		f := C.sb_multiget(r.db, r.ro, ptr(joined), unsafe.SliceData(ends), C.size_t(i), C.size_t(len(keys)), ptr(*buf), C.size_t(len(*buf)))
+		var f C.sb_filled
+		if s != nil {
+			f = C.sb_multiseek(s, ptr(joined), unsafe.SliceData(ends), C.size_t(i), C.size_t(len(keys)), ptr(*buf), C.size_t(len(*buf)))
+		} else {
+			f = C.sb_multiget(r.db, r.ro, ptr(joined), unsafe.SliceData(ends), C.size_t(i), C.size_t(len(keys)), ptr(*buf), C.size_t(len(*buf)))
+		}
 		if f.err != nil {
 			return nil, failure(f.err)
 		}
@@ -266,6 +325,10 @@ func (r reader) multiGet(keys [][]byte) ([][]byte, error) {
 		}
 	}
 	return vals, nil
+}
+
+func (r reader) span(lo, hi []byte) uint64 {
+	return uint64(C.sb_span(r.db, ptr(lo), C.size_t(len(lo)), ptr(hi), C.size_t(len(hi))))
 }
 
 // scan reads ahead in the sizes 4, 16, 64, ... entries: many scans look for the

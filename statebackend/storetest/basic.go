@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/summerbeam/summerbeam/statebackend"
@@ -65,6 +66,54 @@ func testMultiGet(t *testing.T, open statebackend.Opener) {
 	}
 	if vals, err := s.MultiGet(nil); err != nil || len(vals) != 0 {
 		t.Errorf("MultiGet of nothing = %q, %v", vals, err)
+	}
+}
+
+// testMultiGetInOrder reads keys that lie close together, some of which aren't there, from files and the
+// memory table.
+func testMultiGetInOrder(t *testing.T, open statebackend.Opener) {
+	s := fresh(t, open)
+	const n = 3000
+	key := func(i int) []byte { return fmt.Appendf(nil, "key%05d", i) }
+	want := make(map[string]string)
+	for round := range 4 {
+		write(t, s, false, func(b statebackend.Batch) {
+			for i := 0; i < n; i += 2 + round {
+				val := fmt.Sprintf("%d in round %d", i, round)
+				if i%100 == 0 {
+					val = strings.Repeat(val, 10_000)
+				}
+				b.Put(key(i), []byte(val))
+				want[string(key(i))] = val
+			}
+			b.Put(key(n/2), nil)
+			want[string(key(n/2))] = ""
+			b.Delete(key(round * 12))
+			delete(want, string(key(round*12)))
+		})
+		if round < 3 {
+			must(t, s.Flush())
+		}
+	}
+	snap, err := s.Snapshot()
+	must(t, err)
+	defer snap.Close()
+	for _, step := range []int{1, 2, 7, 100} {
+		var keys [][]byte
+		for i := 0; i < n+20; i += step {
+			keys = append(keys, key(i))
+		}
+		keys = append(keys, keys[len(keys)-1]) // twice the same
+		for _, r := range []statebackend.Reader{s, snap} {
+			vals, err := r.MultiGet(keys)
+			must(t, err)
+			for i, k := range keys {
+				val, ok := want[string(k)]
+				if string(vals[i]) != val || (vals[i] != nil) != ok {
+					t.Fatalf("every %d: %s is %.20q (nil: %v), want %.20q", step, k, vals[i], vals[i] == nil, val)
+				}
+			}
+		}
 	}
 }
 

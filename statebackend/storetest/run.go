@@ -33,6 +33,7 @@ func Run(t *testing.T, open statebackend.Opener, traits ...Trait) {
 	}{
 		{"PutGet", testPutGet, nil},
 		{"MultiGet", testMultiGet, nil},
+		{"MultiGetInOrder", testMultiGetInOrder, nil},
 		{"Scan", testScan, nil},
 		{"ScanMany", testScanMany, nil},
 		{"DeleteRange", testDeleteRange, nil},

@@ -1,0 +1,28 @@
+// Package dense tells the stores which keys are better sought by an iterator, one behind the other, than
+// looked up one by one.
+package dense
+
+import (
+	"bytes"
+	"slices"
+)
+
+const (
+	// least is how many keys are worth an iterator and a look at the span.
+	least = 64
+	// most is how many bytes there may be on disk for each key: eight blocks. An iterator has no use
+	// of filters, so it looks for a key in each of the store's levels. But all above the last are
+	// small, and keys that are so close there meet the same blocks.
+	most = 32 << 10
+)
+
+// Keys says that keys are in order and lie close together in the store, and in what range, [lo, hi). span
+// estimates the bytes on disk in a range.
+func Keys(keys [][]byte, span func(lo, hi []byte) uint64) (lo, hi []byte, ok bool) {
+	if len(keys) < least || len(keys[0]) == 0 || !slices.IsSortedFunc(keys, bytes.Compare) {
+		return nil, nil, false
+	}
+	last := keys[len(keys)-1]
+	lo, hi = keys[0], append(append(make([]byte, 0, len(last)+1), last...), 0)
+	return lo, hi, span(lo, hi)/uint64(len(keys)) <= most
+}
