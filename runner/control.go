@@ -20,14 +20,14 @@ import (
 //	summerbeam.v1.Control/Savepoint {job: id or name, to: path on the server or URL, keep: number} ->
 //	    {id: string, files, sent_files, bytes, sent_bytes: number}
 //	summerbeam.v1.Control/Resume    {job: id or name} -> {}
-//	summerbeam.v1.Control/Paused    {} -> {id: true for each paused job}
+//	summerbeam.v1.Control/States    {} -> {id: string for each job whose state the Job API has no word for}
 const controlService = "summerbeam.v1.Control"
 
 // control is implemented by Server.
 type control interface {
 	Savepoint(ctx context.Context, job, to string, keep int) (*savepoints.Saved, error)
 	Resume(ctx context.Context, job string) error
-	Paused() []string
+	States() map[string]string
 }
 
 var controlDesc = grpc.ServiceDesc{
@@ -72,34 +72,34 @@ var controlDesc = grpc.ServiceDesc{
 			return &emptypb.Empty{}, nil
 		},
 	}, {
-		MethodName: "Paused",
+		MethodName: "States",
 		Handler: func(srv any, _ context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
 			if err := decode(&emptypb.Empty{}); err != nil {
 				return nil, err
 			}
-			ids := &structpb.Struct{Fields: map[string]*structpb.Value{}}
-			for _, id := range srv.(control).Paused() {
-				ids.Fields[id] = structpb.NewBoolValue(true)
+			states := &structpb.Struct{Fields: map[string]*structpb.Value{}}
+			for id, state := range srv.(control).States() {
+				states.Fields[id] = structpb.NewStringValue(state)
 			}
-			return ids, nil
+			return states, nil
 		},
 	}},
 }
 
-// AskPaused asks the server behind a connection which jobs are paused, by id: Beam's Job API
-// doesn't tell them from those that were not started yet. A server that doesn't know the
-// question has none.
-func AskPaused(ctx context.Context, cc grpc.ClientConnInterface) (map[string]bool, error) {
-	var ids structpb.Struct
-	err := cc.Invoke(ctx, "/"+controlService+"/Paused", &emptypb.Empty{}, &ids)
+// AskStates asks the server behind a connection for the states that Beam's Job API has no word for, by
+// the jobs' ids: StatePaused, which it doesn't tell from a job that was not started yet, and StateDiskFull. A
+// server that doesn't know the question has none.
+func AskStates(ctx context.Context, cc grpc.ClientConnInterface) (map[string]string, error) {
+	var answer structpb.Struct
+	err := cc.Invoke(ctx, "/"+controlService+"/States", &emptypb.Empty{}, &answer)
 	if status.Code(err) == codes.Unimplemented {
 		return nil, nil
 	}
-	paused := make(map[string]bool)
-	for id := range ids.GetFields() {
-		paused[id] = true
+	states := make(map[string]string)
+	for id, v := range answer.GetFields() {
+		states[id] = v.GetStringValue()
 	}
-	return paused, err
+	return states, err
 }
 
 // AskResume asks the server behind a connection to let a paused job go on.

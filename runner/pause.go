@@ -104,8 +104,27 @@ func (s *Server) Resume(ctx context.Context, job string) error {
 	return s.job.GoOn(id)
 }
 
-// Paused returns the ids of the paused jobs.
-func (s *Server) Paused() []string { return s.job.AllPaused() }
+// States of jobs that Beam's Job API has no word for.
+const (
+	// StatePaused: it has ended its run, keeps its state and waits to be resumed or corrected.
+	StatePaused = "PAUSED"
+	// StateDiskFull: it runs, and waits for room on its disk.
+	StateDiskFull = "DISK_FULL"
+)
+
+// States returns the states that the Job API has no word for, by job id.
+func (s *Server) States() map[string]string {
+	states := make(map[string]string)
+	for _, e := range s.jobs.live.all() {
+		if e.Progress().DiskFull {
+			states[e.info.ID] = StateDiskFull
+		}
+	}
+	for _, id := range s.job.AllPaused() {
+		states[id] = StatePaused
+	}
+	return states
+}
 
 // reachable says why workers of a pipeline can't be had now, or nil.
 func reachable(ctx context.Context, p *pipepb.Pipeline) error {

@@ -275,8 +275,8 @@ func TestResume(t *testing.T) {
 	stop()
 	s, _ = startServerIn(t, dir)
 	s.awaitState(t, id, jobpb.JobState_STOPPED)
-	if ids, err := AskPaused(t.Context(), s.conn); err != nil || len(ids) != 1 || !ids[id] {
-		t.Errorf("paused are %v (%v), want %s", ids, err, id)
+	if states, err := AskStates(t.Context(), s.conn); err != nil || len(states) != 1 || states[id] != StatePaused {
+		t.Errorf("states are %v (%v), want %s paused", states, err, id)
 	}
 	if err := os.WriteFile(excuse, nil, 0o600); err != nil {
 		t.Fatal(err)

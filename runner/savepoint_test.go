@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
-	jobpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/jobmanagement_v1"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
@@ -35,11 +34,10 @@ func TestJobsWithoutSavepoints(t *testing.T) {
 			job := "nobody"
 			if tc.build != nil {
 				job = tc.job
-				id, err := server.submitAs(t, tc.job, tc.build, nil)
-				if err != nil {
+				if _, err := server.submitAs(t, tc.job, tc.build, nil); err != nil {
 					t.Fatal(err)
 				}
-				server.await(func(j *jobpb.JobInfo) bool { return j.GetJobId() == id && j.GetState() == jobpb.JobState_RUNNING })
+				server.awaitLive()
 			}
 			_, err := AskSavepoint(t.Context(), server.conn, job, filepath.Join(t.TempDir(), "x"), 0)
 			if status.Code(err) != codes.FailedPrecondition {

@@ -60,7 +60,7 @@ func (c *jobsCmd) Run(ctx context.Context, s streams) error {
 		if err != nil {
 			return err
 		}
-		paused, err := runner.AskPaused(ctx, cc)
+		states, err := runner.AskStates(ctx, cc)
 		if err != nil {
 			return err
 		}
@@ -68,8 +68,8 @@ func (c *jobsCmd) Run(ctx context.Context, s streams) error {
 		fmt.Fprintln(w, "JOB\tSTATE\tNAME")
 		for _, j := range resp.GetJobInfo() {
 			state := j.GetState().String()
-			if paused[j.GetJobId()] {
-				state = "PAUSED"
+			if s := states[j.GetJobId()]; s != "" {
+				state = s
 			}
 			fmt.Fprintf(w, "%s\t%s\t%s\n", j.GetJobId(), state, printable(j.GetJobName()))
 		}

@@ -34,11 +34,16 @@ func newDiskFull(log *slog.Logger) *diskFull {
 // is to end. Safe for concurrent use; it is what statebackend.Options.DiskFull wants.
 func (j *Job) NoteDiskFull(full bool) (wait bool) {
 	j.disk.note("its store's", func(d *diskFull) { d.store = full })
+	return !j.disk.over()
+}
+
+// over says that the job is to end.
+func (d *diskFull) over() bool {
 	select {
-	case <-j.disk.ending:
-		return false
-	default:
+	case <-d.ending:
 		return true
+	default:
+		return false
 	}
 }
 
@@ -55,6 +60,7 @@ func (d *diskFull) note(dir string, change func(*diskFull)) {
 	d.waitMu.Unlock()
 	switch {
 	case !changed:
+	case d.over():
 	case full:
 		d.log.Warn("the disk is full: the job reads no more until there is room; make room, or cancel it", "directory", dir)
 	default:

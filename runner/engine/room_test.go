@@ -291,6 +291,9 @@ func TestSpilledDataWaitsNoLongerThanTheJob(t *testing.T) {
 					if used := c.job.cfg.Memory.Used(); used != 0 {
 						t.Errorf("%d bytes are still on the books", used)
 					}
+					if strings.Contains(c.log.String(), "has room again") {
+						t.Errorf("it says what isn't true:\n%s", c.log)
+					}
 				})
 			})
 		}
