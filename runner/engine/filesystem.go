@@ -6,7 +6,7 @@ import (
 	"os"
 )
 
-// fileSystem is what segment files need of one. Tests have one that breaks.
+// fileSystem is what segment files and dead letters need of one. Tests have one that breaks.
 type fileSystem interface {
 	// MakeDir makes a directory and those above it; TempDir makes one of its own.
 	MakeDir(dir string) error
@@ -28,6 +28,9 @@ type file interface {
 	io.WriterAt
 	io.Closer
 	Sync() error
+	// Size is the file's length, Truncate cuts it off.
+	Size() (int64, error)
+	Truncate(size int64) error
 }
 
 // osFiles is the operating system's file system.
@@ -38,10 +41,28 @@ func (osFiles) MakeDir(dir string) error { return os.MkdirAll(dir, 0o700) }
 func (osFiles) TempDir() (string, error) { return os.MkdirTemp("", "summerbeam-spill-") }
 
 func (osFiles) Create(path string) (file, error) {
-	return os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	return opened(os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600))
 }
 
-func (osFiles) Open(path string) (file, error) { return os.OpenFile(path, os.O_RDWR, 0) }
+func (osFiles) Open(path string) (file, error) { return opened(os.OpenFile(path, os.O_RDWR, 0)) }
+
+func opened(f *os.File, err error) (file, error) {
+	if err != nil {
+		return nil, err // and not a file of nothing
+	}
+	return osFile{f}, nil
+}
+
+// osFile is a file of the operating system's.
+type osFile struct{ *os.File }
+
+func (f osFile) Size() (int64, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	return info.Size(), nil
+}
 
 func (osFiles) Remove(path string) error { return os.Remove(path) }
 

@@ -180,10 +180,10 @@ func New(cfg Config, info *JobInfo, plan *graph.Plan) (*Job, error) {
 		feeds:    make(map[int]*testFeed),
 	}
 	j.store.open = cfg.OpenStore
-	j.store.letters.name = cfg.Letters
+	j.disk = newDiskFull(info.Log)
+	j.store.letters = letterFile{name: cfg.Letters, files: cfg.files, full: j.disk}
 	mem := newMemory(cfg.Memory)
 	j.keep = &keeper{mem: mem, slots: int64(cfg.Core.Slots), disk: newSegments(cfg.SpillDir, cfg.files, mem, func(stage int) string { return plan.Stages[stage].ID })}
-	j.disk = newDiskFull(info.Log)
 	j.keep.disk.full = j.disk
 	if cfg.Core.ByStage {
 		j.keep.disk.lasts(cfg.SpillDir)

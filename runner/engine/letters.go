@@ -8,13 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"math"
-	"os"
-	"path/filepath"
 	"regexp"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/summerbeam/summerbeam/internal/coders"
@@ -205,62 +201,6 @@ func beginning(b []byte) string {
 		return fmt.Sprintf("%q... (%d bytes)", b[:most], len(b))
 	}
 	return strconv.Quote(string(b))
-}
-
-// letterFile is the file of letters.
-type letterFile struct {
-	name string
-
-	fileMu sync.Mutex
-	file   *os.File // open once there is something to write
-}
-
-// append writes letters behind those that are there, and syncs. It returns the file's length.
-func (f *letterFile) append(letters []byte) (size int64, err error) {
-	f.fileMu.Lock()
-	defer f.fileMu.Unlock()
-	if f.file == nil {
-		if err := os.MkdirAll(filepath.Dir(f.name), 0o755); err != nil {
-			return 0, err
-		}
-		if f.file, err = os.OpenFile(f.name, os.O_WRONLY|os.O_CREATE, 0o600); err != nil {
-			return 0, err
-		}
-	}
-	if size, err = f.file.Seek(0, io.SeekEnd); err != nil {
-		return 0, err
-	}
-	if _, err = f.file.Write(letters); err == nil {
-		err = f.file.Sync()
-	}
-	if err != nil {
-		// Half a letter would hide all that come behind it.
-		return 0, errors.Join(err, f.file.Truncate(size))
-	}
-	return size + int64(len(letters)), nil
-}
-
-// cut takes off what is behind size.
-func (f *letterFile) cut(size int64) error {
-	info, err := os.Stat(f.name)
-	if errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() <= size {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	return os.Truncate(f.name, size)
-}
-
-func (f *letterFile) close() error {
-	f.fileMu.Lock()
-	defer f.fileMu.Unlock()
-	if f.file == nil {
-		return nil
-	}
-	file := f.file
-	f.file = nil
-	return file.Close()
 }
 
 // restoreLetters cuts off letters whose elements are still queued.

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// A full disk is no reason for a job to fail: who writes to a segment file waits where it is,
-// as the job's store does, until there is room or the job is to end.
+// A full disk is no reason for a job to fail: who writes to a segment file or puts an element aside
+// waits where it is, as the job's store does, until there is room or the job is to end.
 //
 // Who waits holds no lock, and nobody's way but its own. What it has taken (its bundle's
 // slot and input, a merge's runs) others don't need to make room: bundles and groupings
@@ -26,32 +26,36 @@ const (
 // noRoom says that an error is that of a full disk.
 func noRoom(err error) bool { return errors.Is(err, syscall.ENOSPC) }
 
-// whenRoom calls try, which writes n bytes, until it finds room for them, and returns its error.
-// No lock may be held.
-func (s *segments) whenRoom(n int64, try func() error) error {
+// whenRoom calls try, which writes n bytes to a directory, until it finds room for them, and returns its
+// error. No lock may be held. A nil *diskFull never waits.
+func (d *diskFull) whenRoom(files fileSystem, directory func() string, n int64, try func() error) error {
 	err := try()
-	if !noRoom(err) || s.full == nil {
+	if !noRoom(err) || d == nil {
 		return err
 	}
-	dir := s.directory()
-	s.full.enter(dir)
-	defer s.full.leave(dir)
-	for look := time.NewTicker(lookEvery); ; {
+	dir := directory()
+	d.enter(dir)
+	defer d.leave(dir)
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
+	for {
 		select {
-		case <-s.full.ending:
-			look.Stop()
+		case <-d.ending:
 			return err
 		case <-look.C:
 		}
 		// Where nobody knows what is free, trying tells.
-		if free, ferr := s.fs.Free(dir); ferr == nil && free < roomBytes+n {
+		if free, ferr := files.Free(dir); ferr == nil && free < roomBytes+n {
 			continue
 		}
 		if err = try(); !noRoom(err) {
-			look.Stop()
 			return err
 		}
 	}
+}
+
+func (s *segments) whenRoom(n int64, try func() error) error {
+	return s.full.whenRoom(s.fs, s.directory, n, try)
 }
 
 // directory is where the files are: empty if that is a temporary directory which isn't made yet.

@@ -377,3 +377,36 @@ func TestASideInputWaitsForRoom(t *testing.T) {
 		}
 	})
 }
+
+// TestALetterWaitsForRoom: an element that is put aside waits for a place, and is there once, whole.
+func TestALetterWaitsForRoom(t *testing.T) {
+	for name, recoverable := range map[string]bool{"durable": true, "not durable": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				disk := onSmallDisk(50, true) // less than one letter
+				cfg := Config{
+					Letters: filepath.Join(t.TempDir(), "more", "letters"), files: disk,
+					Core: core.Config{Recoverable: recoverable, Ephemeral: !recoverable, OnPoison: core.DeadLetter},
+				}
+				store := memstore.NewDisk(nil)
+				cfg.OpenStore = func() (statebackend.Store, error) { return store.Open("job", statebackend.Options{}) }
+				waited := false
+				go func() {
+					time.Sleep(10 * time.Second)
+					synctest.Wait()
+					waited = true
+					disk.left.Store(1 << 20)
+				}()
+				if _, err := poisoned(t, cfg, "13", "38"); err != nil {
+					t.Fatal(err)
+				}
+				if !waited {
+					t.Error("it has not waited")
+				}
+				if all, _ := letters(t, cfg.Letters); len(all) != 2 {
+					t.Errorf("letters %+v", all)
+				}
+			})
+		})
+	}
+}
