@@ -5,8 +5,6 @@ import (
 	"math"
 
 	"github.com/cockroachdb/pebble/v2"
-
-	"github.com/summerbeam/summerbeam/statebackend/internal/dense"
 )
 
 // get, multiGet and scan read from the database or a snapshot of it.
@@ -35,7 +33,7 @@ func (s *store) get(r pebble.Reader, dst, key []byte) ([]byte, bool, error) {
 // before.
 func (s *store) multiGet(r pebble.Reader, keys [][]byte) ([][]byte, error) {
 	vals := make([][]byte, len(keys))
-	if lo, hi, ok := dense.Keys(keys, s.span); ok {
+	if lo, hi, ok := dense(keys, s.span); ok {
 		return vals, s.walk(r, keys, lo, hi, vals)
 	}
 	it, err := r.NewIter(&pebble.IterOptions{UseL6Filters: true})

@@ -10,10 +10,6 @@ package rocksdb
 #cgo nocallback sb_take
 #cgo noescape sb_multiget
 #cgo nocallback sb_multiget
-#cgo noescape sb_span
-#cgo nocallback sb_span
-#cgo noescape sb_multiseek
-#cgo nocallback sb_multiseek
 #cgo noescape sb_scan_open
 #cgo nocallback sb_scan_open
 #cgo noescape sb_scan_fill
@@ -64,43 +60,60 @@ typedef struct {
 	int done;    // there are no more
 } sb_filled;
 
+// SB_TOGETHER is how many keys RocksDB looks up together: those in one block cost one look for it.
+#define SB_TOGETHER 128
+
 // An entry of sb_multiget is its length, or -1 for none, as int64, and its bytes.
-static sb_filled sb_multiget(rocksdb_t* db, const rocksdb_readoptions_t* ro,
-		const char* keys, const size_t* ends, size_t i, size_t n, char* buf, size_t cap) {
+static sb_filled sb_multiget(rocksdb_t* db, const rocksdb_readoptions_t* ro, rocksdb_column_family_handle_t* cf,
+		const char* keys, const size_t* ends, size_t i, size_t n, int sorted, char* buf, size_t cap) {
 	sb_filled f = {0};
 	size_t used = 0;
-	for (; i < n; i++) {
-		size_t from = i ? ends[i-1] : 0, len = 0;
-		rocksdb_pinnableslice_t* p = NULL;
-		if (ends[i] > from) p = rocksdb_get_pinned(db, ro, keys + from, ends[i] - from, &f.err);
+	const char* key[SB_TOGETHER];
+	size_t klen[SB_TOGETHER];
+	rocksdb_pinnableslice_t* val[SB_TOGETHER];
+	char* err[SB_TOGETHER];
+	while (i < n) {
+		size_t m = n - i < SB_TOGETHER ? n - i : SB_TOGETHER;
+		// What doesn't fit is read twice: don't begin what probably won't.
+		if (f.n > 0 && used / f.n * m > cap - used) return f;
+		for (size_t j = 0; j < m; j++) {
+			size_t from = i + j ? ends[i+j-1] : 0;
+			key[j] = keys ? keys + from : "";
+			klen[j] = ends[i+j] - from;
+		}
+		rocksdb_batched_multi_get_cf(db, ro, cf, m, key, klen, val, err, sorted);
+		size_t need = 0;
+		for (size_t j = 0; j < m; j++) {
+			size_t len = 0;
+			if (err[j] != NULL) {
+				if (f.err == NULL) f.err = err[j];
+				else rocksdb_free(err[j]);
+			}
+			if (val[j] != NULL) rocksdb_pinnableslice_value(val[j], &len);
+			need += 8 + len;
+		}
+		int fits = f.err == NULL && need <= cap - used;
+		for (size_t j = 0; j < m; j++) {
+			size_t len = 0;
+			const char* data = val[j] ? rocksdb_pinnableslice_value(val[j], &len) : NULL;
+			if (fits) {
+				int64_t head = val[j] ? (int64_t)len : -1;
+				memcpy(buf + used, &head, 8);
+				if (len) memcpy(buf + used + 8, data, len);
+				used += 8 + len;
+			}
+			if (val[j] != NULL) rocksdb_pinnableslice_destroy(val[j]);
+		}
 		if (f.err != NULL) return f;
-		const char* data = p ? rocksdb_pinnableslice_value(p, &len) : NULL;
-		if (used + 8 + len > cap) {
-			rocksdb_pinnableslice_destroy(p);
-			if (f.n == 0) f.need = 8 + len;
+		if (!fits) {
+			if (f.n == 0) f.need = need;
 			return f;
 		}
-		int64_t head = p ? (int64_t)len : -1;
-		memcpy(buf + used, &head, 8);
-		if (len) memcpy(buf + used + 8, data, len);
-		used += 8 + len;
-		f.n++;
-		if (p) rocksdb_pinnableslice_destroy(p);
+		f.n += m;
+		i += m;
 	}
 	f.done = 1;
 	return f;
-}
-
-// sb_span estimates the bytes on disk between two keys.
-static uint64_t sb_span(rocksdb_t* db, const char* lo, size_t llen, const char* hi, size_t hlen) {
-	uint64_t size = 0;
-	char* err = NULL;
-	rocksdb_approximate_sizes(db, 1, &lo, &llen, &hi, &hlen, &size, &err);
-	if (err != NULL) {
-		rocksdb_free(err); // whoever reads there meets it again
-		return UINT64_MAX;
-	}
-	return size;
 }
 
 typedef struct {
@@ -108,37 +121,6 @@ typedef struct {
 	rocksdb_iterator_t* it;
 	char hi[]; // RocksDB keeps the pointer
 } sb_scan;
-
-// sb_multiseek is sb_multiget by an iterator, for keys that are in order: the next is often in the block
-// of the one before.
-static sb_filled sb_multiseek(sb_scan* s,
-		const char* keys, const size_t* ends, size_t i, size_t n, char* buf, size_t cap) {
-	sb_filled f = {0};
-	size_t used = 0;
-	for (; i < n; i++) {
-		size_t from = i ? ends[i-1] : 0, want = ends[i] - from, klen = 0, len = 0;
-		const char* data = NULL;
-		rocksdb_iter_seek(s->it, keys + from, want);
-		if (rocksdb_iter_valid(s->it)) {
-			const char* k = rocksdb_iter_key(s->it, &klen);
-			if (klen == want && memcmp(k, keys + from, want) == 0) data = rocksdb_iter_value(s->it, &len);
-		} else {
-			rocksdb_iter_get_error(s->it, &f.err);
-			if (f.err != NULL) return f;
-		}
-		if (used + 8 + len > cap) {
-			if (f.n == 0) f.need = 8 + len;
-			return f;
-		}
-		int64_t head = data ? (int64_t)len : -1;
-		memcpy(buf + used, &head, 8);
-		if (len) memcpy(buf + used + 8, data, len);
-		used += 8 + len;
-		f.n++;
-	}
-	f.done = 1;
-	return f;
-}
 
 // The read options are made here and not reused: the bound is one of them, and
 // they cost a tenth of the iterator.
@@ -200,34 +182,46 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"sync"
 	"unsafe"
 
 	"github.com/linxGnu/grocksdb"
-
-	"github.com/summerbeam/summerbeam/statebackend/internal/dense"
 )
 
 // reader reads from a database, or a snapshot of it. The caller sees to it that
 // the database stays open meanwhile.
 type reader struct {
 	db   *C.rocksdb_t
+	cf   *C.rocksdb_column_family_handle_t
 	snap *C.rocksdb_snapshot_t // nil for the present
 	ro   *C.rocksdb_readoptions_t
 }
 
-// newReader needs the C pointer, which grocksdb keeps to itself.
-func newReader(db *grocksdb.DB) (reader, error) {
-	c := reflect.ValueOf(db).Elem().FieldByName("c")
-	if !c.IsValid() || c.Kind() != reflect.Pointer {
-		return reader{}, fmt.Errorf("this version of %T is unknown: it has no C pointer", db)
+// newReader needs the C pointers, which grocksdb keeps to itself.
+func newReader(db *grocksdb.DB, cf *grocksdb.ColumnFamilyHandle) (r reader, err error) {
+	d, err := pointer(db)
+	if err != nil {
+		return reader{}, err
 	}
-	return reader{db: (*C.rocksdb_t)(c.UnsafePointer()), ro: C.rocksdb_readoptions_create()}, nil
+	f, err := pointer(cf)
+	if err != nil {
+		return reader{}, err
+	}
+	return reader{db: (*C.rocksdb_t)(d), cf: (*C.rocksdb_column_family_handle_t)(f), ro: C.rocksdb_readoptions_create()}, nil
+}
+
+func pointer(of any) (unsafe.Pointer, error) {
+	c := reflect.ValueOf(of).Elem().FieldByName("c")
+	if !c.IsValid() || c.Kind() != reflect.Pointer {
+		return nil, fmt.Errorf("this version of %T is unknown: it has no C pointer", of)
+	}
+	return c.UnsafePointer(), nil
 }
 
 // snapshot returns a reader of the present content.
 func (r reader) snapshot() reader {
-	n := reader{db: r.db, snap: C.rocksdb_create_snapshot(r.db), ro: C.rocksdb_readoptions_create()}
+	n := reader{db: r.db, cf: r.cf, snap: C.rocksdb_create_snapshot(r.db), ro: C.rocksdb_readoptions_create()}
 	C.rocksdb_readoptions_set_snapshot(n.ro, n.snap)
 	return n
 }
@@ -295,18 +289,12 @@ func (r reader) multiGet(keys [][]byte) ([][]byte, error) {
 	}
 	buf := buffers.Get().(*[]byte)
 	defer func() { giveBack(buf) }()
-	var s *C.sb_scan
-	if lo, hi, ok := dense.Keys(keys, r.span); ok {
-		s = C.sb_scan_open(r.db, r.snap, ptr(lo), C.size_t(len(lo)), ptr(hi), C.size_t(len(hi)), 1)
-		defer C.sb_scan_close(s)
+	sorted := C.int(0)
+	if slices.IsSortedFunc(keys, bytes.Compare) {
+		sorted = 1
 	}
 	for i := 0; i < len(keys); {
-		var f C.sb_filled
-		if s != nil {
-			f = C.sb_multiseek(s, ptr(joined), unsafe.SliceData(ends), C.size_t(i), C.size_t(len(keys)), ptr(*buf), C.size_t(len(*buf)))
-		} else {
-			f = C.sb_multiget(r.db, r.ro, ptr(joined), unsafe.SliceData(ends), C.size_t(i), C.size_t(len(keys)), ptr(*buf), C.size_t(len(*buf)))
-		}
+		f := C.sb_multiget(r.db, r.ro, r.cf, ptr(joined), unsafe.SliceData(ends), C.size_t(i), C.size_t(len(keys)), sorted, ptr(*buf), C.size_t(len(*buf)))
 		if f.err != nil {
 			return nil, failure(f.err)
 		}
@@ -325,10 +313,6 @@ func (r reader) multiGet(keys [][]byte) ([][]byte, error) {
 		}
 	}
 	return vals, nil
-}
-
-func (r reader) span(lo, hi []byte) uint64 {
-	return uint64(C.sb_span(r.db, ptr(lo), C.size_t(len(lo)), ptr(hi), C.size_t(len(hi))))
 }
 
 // scan reads ahead in the sizes 4, 16, 64, ... entries: many scans look for the

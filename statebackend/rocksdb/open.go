@@ -37,14 +37,16 @@ func Open(dir string, o statebackend.Options) (statebackend.Store, error) {
 	}
 	s := &store{dir: real, ephemeral: o.Ephemeral, diskFull: o.DiskFull, room: room}
 	free := s.configure(o)
-	db, err := grocksdb.OpenDb(s.opts, real)
+	db, families, err := grocksdb.OpenDbColumnFamilies(s.opts, real, []string{"default"}, []*grocksdb.Options{s.opts})
 	free()
 	if err != nil {
 		s.opts.Destroy()
 		return nil, s.wrap("open", err)
 	}
-	r, err := newReader(db)
+	s.family = families[0]
+	r, err := newReader(db, s.family)
 	if err != nil {
+		s.family.Destroy()
 		db.Close()
 		s.opts.Destroy()
 		return nil, s.wrap("open", err)

@@ -22,6 +22,7 @@ type store struct {
 
 	opts       *grocksdb.Options
 	db         *grocksdb.DB
+	family     *grocksdb.ColumnFamilyHandle // the only one
 	reader     reader
 	lazy, sync *grocksdb.WriteOptions
 
@@ -161,6 +162,7 @@ func (s *store) Close() error {
 	}
 	s.snapshots.Close()
 	s.reader.close()
+	s.family.Destroy()
 	s.db.Close()
 	s.lazy.Destroy()
 	s.sync.Destroy()

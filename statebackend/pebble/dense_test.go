@@ -1,4 +1,4 @@
-package dense
+package pebble
 
 import (
 	"bytes"
@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-func TestKeys(t *testing.T) {
+func TestDense(t *testing.T) {
 	var keys [][]byte
 	for i := range 1000 {
 		keys = append(keys, fmt.Appendf(nil, "key%03d", i))
@@ -37,7 +37,7 @@ func TestKeys(t *testing.T) {
 		{"an empty one", empty, 0, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if _, _, ok := Keys(c.keys, span(c.span)); ok != c.want {
+			if _, _, ok := dense(c.keys, span(c.span)); ok != c.want {
 				t.Errorf("dense: %v", ok)
 			}
 		})
