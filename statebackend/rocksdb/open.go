@@ -90,6 +90,9 @@ func (s *store) configure(o statebackend.Options) (free func()) {
 	// Two tables: one is filled while the other is written out.
 	opts.SetWriteBufferSize(uint64(max(min(buffer, maxLog)/2, 256<<10)))
 	opts.SetMaxWriteBufferNumber(2)
+	// A filter for each, too: most keys that are looked up are in neither. About 16 bits a key.
+	opts.SetMemtableWholeKeyFiltering(true)
+	opts.SetMemTablePrefixBloomSizeRatio(0.02)
 	opts.SetMaxTotalWalSize(maxLog)
 	// After a power cut, the writes up to the first torn one.
 	opts.SetWALRecoveryMode(grocksdb.PointInTimeRecovery)
