@@ -1,7 +1,6 @@
 package inproc
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -174,8 +173,7 @@ func (a stateAppender) Write(p []byte) (int, error) {
 		return 0, errOver
 	}
 	defer a.r.gate.leave()
-	// The SDK goes on to use p's array; State may keep what it gets.
-	if err := a.r.b.State.Append(a.r.ctx, a.key, bytes.Clone(p)); err != nil {
+	if err := a.r.b.State.Append(a.r.ctx, a.key, p); err != nil {
 		return 0, err
 	}
 	return len(p), nil

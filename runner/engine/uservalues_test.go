@@ -309,3 +309,28 @@ func BenchmarkValueRequests(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/n, "ns/element")
 }
+
+// TestAppendCopies: the bytes that are appended stay the caller's.
+func TestAppendCopies(t *testing.T) {
+	s := newValueShard(t, 0)
+	b := s.bundle()
+	for _, c := range []struct {
+		name string
+		key  *fnpb.StateKey
+		data string
+	}{
+		{"bag", bagKey("k"), "data"},
+		{"value", valueKey("k"), "data"},
+		{"map", mapKey("k", "m"), "data"},
+		{"list", listKey("k", everySort), "\x05\x04data"},
+	} {
+		data := []byte(c.data)
+		if err := b.Append(t.Context(), c.key, data); err != nil {
+			t.Fatal(err)
+		}
+		clear(data)
+		if got := readAll(t, b, c.key); got != c.data {
+			t.Errorf("%s: %q, want %q", c.name, got, c.data)
+		}
+	}
+}

@@ -132,6 +132,7 @@ type State interface {
 	// Get returns a page of the key's data, from the page that token names (nil: the
 	// first), and the next page's token, nil at the end.
 	Get(ctx context.Context, key *fnpb.StateKey, token []byte) (data, next []byte, err error)
+	// Append keeps a copy of data, if anything.
 	Append(ctx context.Context, key *fnpb.StateKey, data []byte) error
 	Clear(ctx context.Context, key *fnpb.StateKey) error
 }
