@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -11,24 +12,39 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// feed is a consumer of one partition. A bundle has it to itself. Between bundles it waits
-// with what it has fetched, for the next one most likely goes on where the last has
-// stopped; it is closed if nobody comes for a while.
-//
-// Each partition has a client of its own: where one client has several, a record that is
-// on its way when a partition is taken up anew at another offset can't be told from
-// one that was asked for since.
+// feed is what comes of one partition, in order. A bundle has it to itself. Between bundles it waits
+// with what has been fetched, for the next one most likely goes on where the last has
+// stopped; it is given up if nobody comes for a while.
 type feed struct {
-	key  feedKey
-	cl   *kgo.Client
-	next int64 // the offset that the next record has, or a later one
-	have []*kgo.Record
-	high int64 // the first offset that the partition doesn't have yet
-	// same says that the topic is the one that the offsets are of. The client holds on to the id that it
-	// has found first, so that it is enough to look once, after that; looked is when somebody has looked last.
-	same   bool
-	looked time.Time
-	free   time.Time // since when nobody uses it
+	key   feedKey
+	con   *consumer
+	next  int64 // the offset that the next record has, or a later one
+	have  []*kgo.Record
+	high  int64         // the first offset that the partition doesn't have yet
+	ready chan struct{} // something has come
+
+	// used says that a bundle has it, free since when none does. The consumers' lock guards both.
+	used bool
+	free time.Time
+
+	// The client's lock guards what follows.
+	chunks []chunk
+	bytes  int   // of the chunks
+	top    int64 // high, as far as it has been heard of
+	err    error // what comes behind the chunks
+	hungry bool  // who reads it waits
+	paused bool
+	// resting says that the partition is paused for an error that may be over soon, fails how often that has been so since
+	// it was well.
+	resting bool
+	fails   int
+	asked   int64 // where to begin, until something has come; -1 then
+}
+
+// chunk is what one fetch has brought.
+type chunk struct {
+	records []*kgo.Record
+	bytes   int
 }
 
 type feedKey struct {
@@ -38,76 +54,193 @@ type feedKey struct {
 	committed bool
 }
 
-// feeds are those that nobody uses at the moment.
-var feeds struct {
-	feedsMu sync.Mutex
-	idle    map[feedKey]*feed
+// consumers are the clients that this process reads with: one for each cluster and isolation level, as a
+// rule. A partition that is wanted twice, from different offsets, needs a second one: by two
+// pipelines, by the halves of a range that was split, or by a bundle that has failed and runs again. One client has a
+// partition once, from one offset: a record that is on its way can't be taken for another's.
+var consumers struct {
+	consumersMu sync.Mutex
+	of          map[consumerKey][]*consumer
+	sweep       *time.Timer
 }
 
-// feedPatience is how long a feed waits for the next bundle.
-const feedPatience = 30 * time.Second
+const (
+	// feedPatience is how long a feed waits for the next bundle.
+	feedPatience = 30 * time.Second
+	// waitingFeeds is how many feeds of a partition wait, at different offsets.
+	waitingFeeds = 2
+)
 
 // takeFeed returns a feed that stands at an offset.
 func takeFeed(c *Cluster, key feedKey, offset int64) (*feed, error) {
-	var old []*feed
-	feeds.feedsMu.Lock()
-	f := feeds.idle[key]
-	delete(feeds.idle, key)
-	for k, other := range feeds.idle {
-		if time.Since(other.free) > feedPatience {
-			delete(feeds.idle, k)
-			old = append(old, other)
-		}
-	}
-	feeds.feedsMu.Unlock()
-	for _, other := range old {
-		other.cl.Close()
+	f, old := waitingFeed(key, offset)
+	if old != nil {
+		old.drop()
 	}
 	if f != nil {
+		return f, nil
+	}
+	f, err := newFeed(c, key, offset)
+	if err == nil {
+		f.begin()
+	}
+	return f, err
+}
+
+// waitingFeed is the one that waits at an offset, or nil. Old is one that has waited for long at another, if there are too many.
+func waitingFeed(key feedKey, offset int64) (f, old *feed) {
+	s := &consumers
+	s.consumersMu.Lock()
+	defer s.consumersMu.Unlock()
+	waiting := 0
+	for _, con := range s.of[consumerKey{key.cluster, key.committed}] {
+		f := con.feed(key)
+		if f == nil || f.used {
+			continue
+		}
 		if f.next == offset {
+			f.used = true
 			return f, nil
 		}
-		f.cl.Close()
+		if waiting++; old == nil || f.free.Before(old.free) {
+			old = f
+		}
 	}
-	opts, err := c.options()
+	if waiting < waitingFeeds {
+		return nil, nil
+	}
+	old.used = true
+	return nil, old
+}
+
+// newFeed makes one, of a client that can have it.
+func newFeed(c *Cluster, key feedKey, offset int64) (*feed, error) {
+	s := &consumers
+	s.consumersMu.Lock()
+	defer s.consumersMu.Unlock()
+	of := consumerKey{key.cluster, key.committed}
+	for _, con := range s.of[of] {
+		if f := con.add(key, offset); f != nil {
+			return f, nil
+		}
+	}
+	con, err := newConsumer(c, of)
 	if err != nil {
 		return nil, err
 	}
-	opts = append(opts,
-		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{key.topic: {key.partition: kgo.NewOffset().At(offset)}}),
-		// Whether to go on elsewhere is the user's choice, not the client's.
-		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
-		// The end of a transaction takes an offset: the last one before the end, perhaps.
-		kgo.KeepControlRecords(),
-		kgo.FetchMaxWait(200*time.Millisecond),
-		kgo.FetchMaxPartitionBytes(2<<20),
-	)
-	if key.committed {
-		opts = append(opts, kgo.FetchIsolationLevel(kgo.ReadCommitted()))
+	if s.of == nil {
+		s.of = make(map[consumerKey][]*consumer)
 	}
-	cl, err := kgo.NewClient(opts...)
-	if err != nil {
-		return nil, fmt.Errorf("kafkaio: %w", err)
+	s.of[of] = append(s.of[of], con)
+	if s.sweep == nil {
+		s.sweep = time.AfterFunc(feedPatience/2, func() { sweepFeeds(time.Now()) })
 	}
-	return &feed{key: key, cl: cl, next: offset}, nil
+	return con.add(key, offset), nil
+}
+
+// sweepFeeds gives up the feeds that nobody has wanted for a while, and takes their partitions out of
+// their clients. It goes on by itself while there are clients.
+func sweepFeeds(now time.Time) {
+	s := &consumers
+	s.consumersMu.Lock()
+	var old []*feed
+	var all []*consumer
+	for _, of := range s.of {
+		all = append(all, of...)
+	}
+	for _, con := range all {
+		for _, f := range con.all() {
+			if !f.used && now.Sub(f.free) > feedPatience {
+				f.used = true
+				old = append(old, f)
+			}
+		}
+	}
+	if s.sweep != nil {
+		s.sweep.Reset(feedPatience / 2)
+	}
+	s.consumersMu.Unlock()
+	for _, f := range old {
+		f.drop()
+	}
+	for _, con := range all {
+		con.clean()
+	}
 }
 
 // put gives the feed back; next is the offset that is to be read next.
 func (f *feed) put(next int64) {
-	for len(f.have) > 0 && f.have[0].Offset < next {
-		f.have = f.have[1:]
+	i, _ := slices.BinarySearchFunc(f.have, next, func(r *kgo.Record, next int64) int { return int(r.Offset - next) })
+	f.have = f.have[i:]
+	f.con.feedsMu.Lock()
+	f.hungry = false
+	f.con.feedsMu.Unlock()
+	consumers.consumersMu.Lock()
+	defer consumers.consumersMu.Unlock()
+	f.next, f.free, f.used = next, time.Now(), false
+}
+
+// doubtful says whether to look if the topic is still the one that the feed's offsets are of: when records of it have
+// come for the first time, and now and then while there are none.
+func (f *feed) doubtful(some bool, now time.Time) bool {
+	f.con.feedsMu.Lock()
+	defer f.con.feedsMu.Unlock()
+	t := f.con.topics[f.key.topic]
+	if some {
+		return !t.same
 	}
-	f.next, f.free = next, time.Now()
-	feeds.feedsMu.Lock()
-	if feeds.idle == nil {
-		feeds.idle = make(map[feedKey]*feed)
+	if now.Sub(t.looked) < lookEvery {
+		return false
 	}
-	other := feeds.idle[f.key]
-	feeds.idle[f.key] = f
-	feeds.feedsMu.Unlock()
-	if other != nil {
-		other.cl.Close()
+	t.looked = now
+	return true
+}
+
+// trust says that the topic whose records have come is the right one.
+func (f *feed) trust() {
+	f.con.feedsMu.Lock()
+	defer f.con.feedsMu.Unlock()
+	f.con.topics[f.key.topic].same = true
+}
+
+// drop gives the feed up. Its client is closed if it has no other.
+func (f *feed) drop() {
+	s := &consumers
+	s.consumersMu.Lock()
+	last := f.con.remove(f)
+	if i := slices.Index(s.of[f.con.key], f.con); last && i >= 0 {
+		if s.of[f.con.key] = slices.Delete(s.of[f.con.key], i, i+1); len(s.of[f.con.key]) == 0 {
+			delete(s.of, f.con.key)
+		}
+		if len(s.of) == 0 && s.sweep != nil {
+			s.sweep.Stop()
+			s.sweep = nil
+		}
 	}
+	s.consumersMu.Unlock()
+	if last {
+		f.con.close()
+	}
+}
+
+// feed is that of a partition, or nil.
+func (c *consumer) feed(key feedKey) *feed {
+	c.feedsMu.Lock()
+	defer c.feedsMu.Unlock()
+	if f := c.feeds[partitionKey{key.topic, key.partition}]; f != nil && f.key == key {
+		return f
+	}
+	return nil
+}
+
+func (c *consumer) all() []*feed {
+	c.feedsMu.Lock()
+	defer c.feedsMu.Unlock()
+	out := make([]*feed, 0, len(c.feeds))
+	for _, f := range c.feeds {
+		out = append(out, f)
+	}
+	return out
 }
 
 // errOutOfRange says that the offset is not there any more, or not yet.
@@ -116,35 +249,90 @@ var errOutOfRange = errors.New("the offset is out of range")
 // errGone says that the brokers don't know the topic, or not by the id that it had.
 var errGone = errors.New("the topic is not there any more")
 
+// pollRecords is how many records a poll returns: a turn ends between polls.
+const pollRecords = 10_000
+
 // poll returns the records at hand, those that come within the time, or none.
 func (f *feed) poll(ctx context.Context, wait time.Duration) ([]*kgo.Record, error) {
 	if len(f.have) > 0 {
 		return f.have, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, wait)
-	defer cancel()
-	fetches := f.cl.PollRecords(ctx, 10_000)
-	if err := ctx.Err(); err != nil && fetches.NumRecords() == 0 && !errors.Is(err, context.DeadlineExceeded) {
-		return nil, err
-	}
-	var failed error
-	fetches.EachError(func(_ string, _ int32, err error) {
-		if !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) {
-			failed = err
+	var late <-chan time.Time
+	for {
+		err := f.cut()
+		if err != nil {
+			return nil, fmt.Errorf("kafkaio: topic %s, partition %d, offset %d: %w", f.key.topic, f.key.partition, f.next, explainFetch(err))
 		}
-	})
+		if len(f.have) > 0 {
+			return f.have, nil
+		}
+		if late == nil {
+			timer := time.NewTimer(wait)
+			defer timer.Stop()
+			late = timer.C
+		}
+		select {
+		case <-f.ready:
+		case <-late:
+			return nil, nil
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// cut takes up to pollRecords of what has come.
+func (f *feed) cut() error {
+	f.con.feedsMu.Lock()
+	defer f.con.feedsMu.Unlock()
+	f.high = f.top
+	if len(f.chunks) == 0 {
+		if f.err == nil && !f.hungry {
+			f.hungry = true
+			f.con.nudge()
+		}
+		return f.err
+	}
+	c := &f.chunks[0]
+	n, bytes := len(c.records), c.bytes
+	if n > pollRecords {
+		n, bytes = pollRecords, bytes/n*pollRecords
+	}
+	f.have = c.records[:n:n]
+	c.records, c.bytes = c.records[n:], c.bytes-bytes
+	if len(c.records) == 0 {
+		f.chunks[0] = chunk{}
+		f.chunks = f.chunks[1:]
+	}
+	was := f.bytes
+	f.bytes -= bytes
+	if was >= feedBytes && f.bytes < feedBytes {
+		f.con.resume(f)
+		f.con.nudge()
+	}
+	return nil
+}
+
+// tell wakes who reads the feed.
+func (f *feed) tell() {
+	select {
+	case f.ready <- struct{}{}:
+	default:
+	}
+}
+
+// explainFetch says what an error means to who reads.
+func explainFetch(err error) error {
 	switch {
-	case errors.Is(failed, kerr.OffsetOutOfRange):
-		failed = errOutOfRange
-	case errors.Is(failed, kerr.UnknownTopicID), errors.Is(failed, kerr.UnknownTopicOrPartition):
-		failed = errGone
-	case failed != nil:
-		failed = explainRead(failed)
+	case errors.Is(err, kerr.OffsetOutOfRange):
+		return errOutOfRange
+	case missing(err):
+		return errGone
 	}
-	if failed != nil {
-		return nil, fmt.Errorf("kafkaio: topic %s, partition %d, offset %d: %w", f.key.topic, f.key.partition, f.next, failed)
-	}
-	fetches.EachPartition(func(p kgo.FetchTopicPartition) { f.high = max(f.high, p.HighWatermark) })
-	f.have = fetches.Records()
-	return f.have, nil
+	return explainRead(err)
+}
+
+// missing says that a broker doesn't know a topic, or not by this id.
+func missing(err error) bool {
+	return errors.Is(err, kerr.UnknownTopicID) || errors.Is(err, kerr.UnknownTopicOrPartition)
 }

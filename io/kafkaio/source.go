@@ -91,22 +91,28 @@ func (f *reader) read(ctx context.Context, rt *offsets, p Partition, from int64,
 	}
 	for began := time.Now(); t.records < turnRecords && time.Since(began) < turnTime; {
 		records, err := fd.poll(ctx, pollTime)
-		gone, quiet := errors.Is(err, errGone), err == nil && len(records) == 0
-		if gone || !fd.same || quiet && time.Since(fd.looked) >= lookEvery {
+		gone := errors.Is(err, errGone)
+		if gone || err == nil && fd.doubtful(len(records) > 0, time.Now()) {
 			sure, other := f.sameTopic(ctx, p)
-			if other != nil {
-				fd.cl.Close()
+			switch {
+			case other != nil:
+				fd.drop()
 				return f.leave(ctx, rt, t, other)
-			}
-			if gone || !fd.same && !sure {
-				// Brokers are away, or don't agree: another turn will find out.
-				fd.cl.Close()
+			case !sure:
+				// Brokers are away: another turn will find out.
+				fd.put(t.next)
+				return t, nil
+			case gone:
+				// Brokers didn't agree. The client may have heard of another topic: it must not go on.
+				fd.drop()
 				return t, nil
 			}
-			fd.same, fd.looked = true, time.Now()
+			if len(records) > 0 {
+				fd.trust()
+			}
 		}
 		if err != nil {
-			fd.cl.Close()
+			fd.drop()
 			if errors.Is(err, errOutOfRange) && f.Conf.OutOfRange != "" {
 				return f.skip(ctx, rt, p, t)
 			}
@@ -119,7 +125,7 @@ func (f *reader) read(ctx context.Context, rt *offsets, p Partition, from int64,
 		for len(records) > 0 && !t.over {
 			n := min(claimRecords, len(records))
 			if err = f.take(rt, records[:n], &t, emit); err != nil {
-				fd.cl.Close()
+				fd.drop()
 				return t, err
 			}
 			records = records[n:]

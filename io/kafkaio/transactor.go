@@ -138,11 +138,14 @@ func readMarker(ctx context.Context, conf *writeConfig, id string, from int64, w
 	if from >= end.Offset {
 		return 0, from, nil
 	}
-	fd, err := takeFeed(&conf.Cluster, feedKey{cluster: conf.Cluster.id(), topic: topic, committed: true}, from)
+	// A client of its own: it is read once, and to its end.
+	con, err := newConsumer(&conf.Cluster, consumerKey{conf.Cluster.id(), true})
 	if err != nil {
 		return 0, 0, err
 	}
-	defer fd.cl.Close()
+	fd := con.add(feedKey{cluster: conf.Cluster.id(), topic: topic, committed: true}, from)
+	fd.begin()
+	defer fd.drop()
 	at = from
 	for next := from; next < end.Offset; {
 		records, err := fd.poll(ctx, time.Second)
