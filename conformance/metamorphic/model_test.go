@@ -142,7 +142,8 @@ func (m *model) open(key string, w window) *cell {
 			return c
 		}
 	}
-	c := &cell{key: key, window: w, firing: m.trigger.start(m.windows.merging())}
+	// One that is opened behind its end has no end to come: its trigger is asked when elements come.
+	c := &cell{key: key, window: w, firing: m.trigger.start(m.windows.merging()), ended: m.in > w.max()}
 	m.cells = append(m.cells, c)
 	return c
 }
