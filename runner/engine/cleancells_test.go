@@ -120,8 +120,8 @@ func TestReadersThatOverlapEpochs(t *testing.T) {
 	})
 }
 
-// BenchmarkValueState is a value read and written, for keys that are in the store.
-func BenchmarkValueState(b *testing.B) {
+// BenchmarkBagState is a bag read, cleared and written, for keys that are in the store.
+func BenchmarkBagState(b *testing.B) {
 	st := statefulStage(b)
 	js := &jobStore{open: func() (statebackend.Store, error) { return memstore.NewDisk(nil).Open("job", statebackend.Options{}) }}
 	defer js.close()
