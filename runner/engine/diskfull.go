@@ -6,20 +6,22 @@ import (
 	"sync/atomic"
 )
 
-// diskFull is what a job knows of its disks: whether its store or writers of its segment files
-// wait for room. As long as one does, the job begins nothing new: whatever runs would only make
-// more to write. Safe for concurrent use.
+// diskFull is what a job knows of its disks: whether its store or writers of its files wait for
+// room. Safe for concurrent use.
+//
+// As long as the store waits the job begins nothing new: whatever runs would only make more to
+// write. If others wait, the job does what it does when memory is short: what is queued is worked off,
+// which gives back what is on the disk, and nothing is begun that would only add to it.
 type diskFull struct {
 	log *slog.Logger
-	// full says that somebody waits.
-	full atomic.Bool
+	// full says that somebody waits, store that the store does, files that others do.
+	full, store, files atomic.Bool
 	// ending is closed when the job is to end: nobody waits then.
 	ending chan struct{}
 	end    func() // closes ending
 
 	waitMu  sync.Mutex
-	store   bool // waits
-	writers int  // that wait
+	writers int // that wait
 }
 
 func newDiskFull(log *slog.Logger) *diskFull {
@@ -33,7 +35,7 @@ func newDiskFull(log *slog.Logger) *diskFull {
 // goes on when there is room. It returns whether the store shall wait: not for a job that
 // is to end. Safe for concurrent use; it is what statebackend.Options.DiskFull wants.
 func (j *Job) NoteDiskFull(full bool) (wait bool) {
-	j.disk.note("its store's", func(d *diskFull) { d.store = full })
+	j.disk.note("its store's", func(d *diskFull) { d.store.Store(full) })
 	return !j.disk.over()
 }
 
@@ -55,14 +57,15 @@ func (d *diskFull) leave(dir string) { d.note(dir, func(d *diskFull) { d.writers
 func (d *diskFull) note(dir string, change func(*diskFull)) {
 	d.waitMu.Lock()
 	change(d)
-	full := d.store || d.writers > 0
+	d.files.Store(d.writers > 0)
+	full := d.store.Load() || d.writers > 0
 	changed := d.full.Swap(full) != full
 	d.waitMu.Unlock()
 	switch {
 	case !changed:
 	case d.over():
 	case full:
-		d.log.Warn("the disk is full: the job reads no more until there is room; make room, or cancel it", "directory", dir)
+		d.log.Warn("the disk is full: the job waits until there is room; make room, or cancel it", "directory", dir)
 	default:
 		d.log.Warn("the job goes on: its disk has room again", "directory", dir)
 	}

@@ -287,11 +287,11 @@ func (j *Job) loop(ctx context.Context) error {
 	short, full := false, false
 	for {
 		events := []core.Event{ev}
-		if now := j.disk.full.Load(); now != full {
+		if now := j.disk.store.Load(); now != full {
 			full = now
 			events = []core.Event{core.Disk{Full: full}, ev}
 		}
-		if now := j.keep.mem.pressed(); now != short {
+		if now := j.keep.mem.pressed() || j.disk.files.Load(); now != short {
 			short = now
 			events = append([]core.Event{core.Memory{Short: short}}, events...)
 		}
@@ -328,7 +328,7 @@ func (j *Job) loop(ctx context.Context) error {
 				ev = core.Tick{}
 			case <-poll.C:
 				j.poll(work)
-				if short || full != j.disk.full.Load() {
+				if short || full != j.disk.store.Load() {
 					ev = core.Tick{} // another job may have given memory back
 				}
 			case <-drained:

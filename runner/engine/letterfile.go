@@ -22,8 +22,8 @@ type letterFile struct {
 // append writes letters behind those that are there, and syncs. It returns the file's length. While
 // the disk is full it waits.
 func (f *letterFile) append(letters []byte) (size int64, err error) {
-	dir := filepath.Dir(f.name)
-	err = f.full.whenRoom(f.files, func() string { return dir }, int64(len(letters)), func() error {
+	at := place{files: f.files, dir: func() string { return filepath.Dir(f.name) }}
+	err = f.full.whenRoom(at, int64(len(letters)), func() error {
 		size, err = f.write(letters)
 		return err
 	})

@@ -26,20 +26,25 @@ import (
 )
 
 // smallDisk is a file system with room for left bytes. As a disk does, it writes the part that
-// it has room for. mute: it can't say how much that is.
+// it has room for, and what is in a file already can be written over. mute: it can't say how much is
+// left.
 type smallDisk struct {
 	osFiles
 	left *atomic.Int64
 	mute bool
+
+	sizesMu *sync.Mutex
+	sizes   map[string]int64 // by path
 }
 
 type smallFile struct {
 	file
-	on smallDisk
+	on   smallDisk
+	path string
 }
 
 func onSmallDisk(left int64, mute bool) smallDisk {
-	d := smallDisk{left: new(atomic.Int64), mute: mute}
+	d := smallDisk{left: new(atomic.Int64), mute: mute, sizesMu: new(sync.Mutex), sizes: make(map[string]int64)}
 	d.left.Store(left)
 	return d
 }
@@ -56,27 +61,48 @@ func (d smallDisk) Create(path string) (file, error) {
 		return nil, &syscallError{path}
 	}
 	f, err := d.osFiles.Create(path)
-	return smallFile{f, d}, err
+	return smallFile{f, d, path}, err
 }
 
 func (d smallDisk) Open(path string) (file, error) {
 	f, err := d.osFiles.Open(path)
-	return smallFile{f, d}, err
+	return smallFile{f, d, path}, err
+}
+
+func (d smallDisk) Remove(path string) error {
+	d.resize(path, 0)
+	return d.osFiles.Remove(path)
+}
+
+// resize lets a file grow to size, or as far as there is room, and returns its size.
+func (d smallDisk) resize(path string, size int64) int64 {
+	d.sizesMu.Lock()
+	defer d.sizesMu.Unlock()
+	was := d.sizes[path]
+	size = min(size, was+d.left.Load())
+	d.left.Add(was - size)
+	d.sizes[path] = size
+	return size
 }
 
 func (f smallFile) WriteAt(b []byte, off int64) (int, error) {
-	for {
-		left := f.on.left.Load()
-		n := min(left, int64(len(b)))
-		if !f.on.left.CompareAndSwap(left, left-n) {
-			continue
-		}
-		w, err := f.file.WriteAt(b[:n], off)
-		if err == nil && w < len(b) {
-			err = &syscallError{"write"}
-		}
-		return w, err
+	f.on.sizesMu.Lock()
+	size := f.on.sizes[f.path]
+	f.on.sizesMu.Unlock()
+	if end := off + int64(len(b)); end > size {
+		size = f.on.resize(f.path, end)
 	}
+	n := min(max(0, size-off), int64(len(b)))
+	w, err := f.file.WriteAt(b[:n], off)
+	if err == nil && w < len(b) {
+		err = &syscallError{"write"}
+	}
+	return w, err
+}
+
+func (f smallFile) Truncate(size int64) error {
+	f.on.resize(f.path, size)
+	return f.file.Truncate(size)
 }
 
 // syscallError is ENOSPC as package os wraps it.
@@ -90,6 +116,8 @@ type crowdedJob struct {
 	job  *Job
 	disk smallDisk
 	log  *strings.Builder
+	// reads, if not nil, says whether the reader begins to work.
+	reads func() bool
 
 	gotMu     sync.Mutex
 	want, got map[string][]string
@@ -97,14 +125,15 @@ type crowdedJob struct {
 
 // crowdedKinds are kinds of jobs: what the reader's input is, and how the job is made durable.
 var crowdedKinds = map[string]struct {
-	in  graph.Input
-	cfg core.Config
+	in      graph.Input
+	cfg     core.Config
+	endless bool
 }{
-	"batch":                  {graph.Input{Keyed: true, Grouping: &graph.Grouping{Strategy: &pipepb.WindowingStrategy{}}}, core.Config{}},
-	"batch, not grouped":     {graph.Input{Keyed: true}, core.Config{}},
-	"batch, durable stages":  {graph.Input{Keyed: true, Grouping: &graph.Grouping{Strategy: &pipepb.WindowingStrategy{}}}, core.Config{Recoverable: true, ByStage: true}},
-	"streaming":              {graph.Input{Keyed: true}, core.Config{Recoverable: true, EpochInterval: 50 * time.Millisecond}},
-	"streaming, not durable": {graph.Input{}, core.Config{Ephemeral: true}},
+	"batch":                  {graph.Input{Keyed: true, Grouping: &graph.Grouping{Strategy: &pipepb.WindowingStrategy{}}}, core.Config{}, false},
+	"batch, not grouped":     {graph.Input{Keyed: true}, core.Config{}, false},
+	"batch, durable stages":  {graph.Input{Keyed: true, Grouping: &graph.Grouping{Strategy: &pipepb.WindowingStrategy{}}}, core.Config{Recoverable: true, ByStage: true}, false},
+	"streaming":              {graph.Input{Keyed: true}, core.Config{Recoverable: true, EpochInterval: 50 * time.Millisecond}, true},
+	"streaming, not durable": {graph.Input{}, core.Config{Ephemeral: true}, true},
 }
 
 // crowdedTurns is how often the source stops, to go on later.
@@ -112,8 +141,13 @@ const crowdedTurns = 4
 
 func newCrowdedJob(t *testing.T, kind string, disk smallDisk) *crowdedJob {
 	t.Helper()
+	return newCrowdedJobOf(t, kind, disk, crowdedTurns, 300)
+}
+
+func newCrowdedJobOf(t *testing.T, kind string, disk smallDisk, turns int, bundleElements int64) *crowdedJob {
+	t.Helper()
 	k := crowdedKinds[kind]
-	k.cfg.BundleElements, k.cfg.Shards = 300, 2
+	k.cfg.BundleElements, k.cfg.Shards = bundleElements, 2
 	c := &crowdedJob{disk: disk, log: &strings.Builder{}, want: map[string][]string{}, got: map[string][]string{}}
 	var data [][]byte
 	for i := range 4000 {
@@ -125,7 +159,7 @@ func newCrowdedJob(t *testing.T, kind string, disk smallDisk) *crowdedJob {
 	s := &script{stages: map[string]func(context.Context, *Bundle) (*Result, error){
 		"s01": func(ctx context.Context, b *Bundle) (*Result, error) {
 			in := input(b)
-			for out := range slices.Chunk(data[turn*len(data)/crowdedTurns:(turn+1)*len(data)/crowdedTurns], 50) {
+			for out := range slices.Chunk(data[turn*len(data)/turns:(turn+1)*len(data)/turns], 50) {
 				if err := b.AwaitRoom(ctx); err != nil {
 					return nil, err
 				}
@@ -133,12 +167,15 @@ func newCrowdedJob(t *testing.T, kind string, disk smallDisk) *crowdedJob {
 					return nil, err
 				}
 			}
-			if turn++; turn < crowdedTurns {
+			if turn++; turn < turns {
 				return &Result{Residuals: []*fnpb.DelayedBundleApplication{{Application: &fnpb.BundleApplication{Element: in}}}}, nil
 			}
 			return &Result{}, nil
 		},
-		"s02": func(_ context.Context, b *Bundle) (*Result, error) {
+		"s02": func(ctx context.Context, b *Bundle) (*Result, error) {
+			for c.reads != nil && !c.reads() && ctx.Err() == nil {
+				time.Sleep(lookEvery)
+			}
 			c.gotMu.Lock()
 			defer c.gotMu.Unlock()
 			data := input(b)
@@ -162,12 +199,14 @@ func newCrowdedJob(t *testing.T, kind string, disk smallDisk) *crowdedJob {
 			return &Result{}, nil
 		},
 	}}
+	plan := testPlan(&k.in)
+	plan.Stages[1].Unbounded = k.endless
 	store := memstore.NewDisk(nil)
 	var err error
 	c.job, err = New(Config{
 		Workers: s, Core: k.cfg, MemoryBytes: 1 << 10, SpillDir: filepath.Join(t.TempDir(), "segments"), files: disk,
 		OpenStore: func() (statebackend.Store, error) { return store.Open("job", statebackend.Options{}) },
-	}, &JobInfo{ID: "job", Log: slog.New(slog.NewTextHandler(c.log, nil))}, testPlan(&k.in))
+	}, &JobInfo{ID: "job", Log: slog.New(slog.NewTextHandler(c.log, nil))}, plan)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -197,7 +236,7 @@ func (c *crowdedJob) run(t *testing.T, ctx context.Context, full func()) error {
 	t.Helper()
 	ended := make(chan error, 1)
 	go func() { ended <- c.job.Run(ctx) }()
-	for range 1_000_000 {
+	for range 20_000 {
 		synctest.Wait()
 		select {
 		case err := <-ended:
@@ -240,6 +279,49 @@ func TestSpilledDataWaitsForRoom(t *testing.T) {
 				})
 			})
 		}
+	}
+}
+
+// TestAJobMakesRoomItself: a disk that has room for some of what is queued, and no more, is enough
+// for a job that works it off. What runs when the disk is full gives back too little; more must begin.
+func TestAJobMakesRoomItself(t *testing.T) {
+	for _, mute := range []bool{false, true} {
+		t.Run(fmt.Sprint("mute ", mute), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				const room = 8_000 // a turn of the source takes more than half
+				c := newCrowdedJobOf(t, "streaming, not durable", onSmallDisk(room, mute), 25, 5)
+				c.job.keep.disk.fileBytes = 500
+				// Memory is so full that all goes to disk, but not so full that the source is held back.
+				budget := NewBudget(1 << 20)
+				others := newMemory(budget)
+				others.add(memState, budget.Limit()*13/16)
+				c.job.keep.mem.budget, c.job.cfg.Memory = budget, budget
+				var full atomic.Bool
+				c.reads = func() bool {
+					if c.job.Progress().DiskFull {
+						full.Store(true)
+					}
+					return full.Load()
+				}
+				looks := 0
+				err := c.run(t, t.Context(), func() {
+					if looks++; looks > 1000 {
+						t.Fatalf("it waits for people: %+v", c.job.Memory())
+					}
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if !full.Load() {
+					t.Error("its disk was never full")
+				}
+				others.close()
+				c.check(t)
+				if u := c.job.Memory(); u.Written < 10*room {
+					t.Errorf("it has written %d bytes", u.Written)
+				}
+			})
+		})
 	}
 }
 
@@ -291,7 +373,7 @@ func TestSpilledDataWaitsNoLongerThanTheJob(t *testing.T) {
 					if used := c.job.cfg.Memory.Used(); used != 0 {
 						t.Errorf("%d bytes are still on the books", used)
 					}
-					if strings.Contains(c.log.String(), "has room again") {
+					if strings.LastIndex(c.log.String(), "has room again") > strings.LastIndex(c.log.String(), "the disk is full") {
 						t.Errorf("it says what isn't true:\n%s", c.log)
 					}
 				})

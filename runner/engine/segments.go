@@ -7,6 +7,7 @@ import (
 	"io"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 )
 
 // errSpill marks an error of the segment files: a disk that is full or broken, or
@@ -33,8 +34,12 @@ type segments struct {
 
 	// lasting files outlive the process.
 	lasting bool
+	// fileBytes is where a file is full: segmentBytes.
+	fileBytes int64
 	// full, if not nil, hears of writers that wait for room on the disk. See room.go.
 	full *diskFull
+	// reclaimed counts how often all of a file was let go.
+	reclaimed atomic.Int64
 
 	filesMu sync.Mutex
 	made    bool
@@ -79,51 +84,47 @@ type spilled struct {
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 func newSegments(dir string, fs fileSystem, mem *memory, names func(int) string) *segments {
-	return &segments{dir: dir, fs: fs, mem: mem, names: names, current: make(map[int]*segmentFile)}
+	return &segments{dir: dir, fs: fs, mem: mem, names: names, fileBytes: segmentBytes, current: make(map[int]*segmentFile)}
 }
 
 // write puts data down for a stage; data is free when it returns. While the disk is full it
 // waits: the caller holds no lock. Writes of several goroutines go on side by side: only
 // the place is given out under the lock.
-func (s *segments) write(stage int, data []byte) (*spilled, error) {
-	return s.put(stage, data, s.whenRoom)
+func (s *segments) write(stage int, data []byte) (p *spilled, err error) {
+	err = s.whenRoom(int64(len(data)), func() error {
+		p, err = s.put(stage, data)
+		return err
+	})
+	if err != nil {
+		return nil, s.fail(stage, err)
+	}
+	return p, nil
 }
 
 // offer is write for who can't wait: an error of noRoom says that the disk is full.
 func (s *segments) offer(stage int, data []byte) (*spilled, error) {
-	return s.put(stage, data, func(_ int64, try func() error) error { return try() })
+	p, err := s.put(stage, data)
+	if err != nil {
+		return nil, s.fail(stage, err)
+	}
+	return p, nil
 }
 
-// put writes data, each part of it by when.
-func (s *segments) put(stage int, data []byte, when func(n int64, try func() error) error) (*spilled, error) {
+// put is write without waiting. If it fails it has no place: who waits for another try keeps no file from
+// being deleted or used again.
+func (s *segments) put(stage int, data []byte) (*spilled, error) {
 	n := int64(len(data))
-	var f *segmentFile
-	var off int64
-	err := when(n, func() (err error) {
-		f, off, err = s.reserve(stage, n)
-		return err
-	})
+	f, off, err := s.reserve(stage, n)
 	if err != nil {
-		return nil, s.fail(stage, err)
+		return nil, err
 	}
-	done := 0
-	err = when(n, func() error {
-		// A disk takes the part that it has room for.
-		w, err := f.handle.WriteAt(data[done:], off+int64(done))
-		done += w
-		return err
-	})
-	if err != nil {
-		s.unreserve(f, off, n)
+	if _, err = f.handle.WriteAt(data, off); err != nil {
+		s.giveBack(f, off, n)
+		return nil, err
 	}
 	s.release(f)
-	sp := &spilled{in: s, file: f, off: off, n: len(data), sum: crc32.Checksum(data, castagnoli)}
 	s.mem.spilled(n)
-	if err != nil {
-		sp.free()
-		return nil, s.fail(stage, err)
-	}
-	return sp, nil
+	return &spilled{in: s, file: f, off: off, n: len(data), sum: crc32.Checksum(data, castagnoli)}, nil
 }
 
 func (s *segments) fail(stage int, err error) error {
@@ -159,20 +160,25 @@ func (s *segments) reserve(stage int, n int64) (*segmentFile, int64, error) {
 	off := f.size
 	f.size += n
 	f.live += n
-	if f.size >= segmentBytes {
+	if f.size >= s.fileBytes {
 		f.full = true
 		delete(s.current, stage)
 	}
 	return f, off, nil
 }
 
-// unreserve gives a place back that nothing could be written to, if it is the file's last.
-func (s *segments) unreserve(f *segmentFile, off, n int64) {
+// giveBack undoes reserve, but for a place in the middle of the file, which waits for the file's end.
+func (s *segments) giveBack(f *segmentFile, off, n int64) {
 	s.filesMu.Lock()
 	defer s.filesMu.Unlock()
 	if f.size == off+n {
 		f.size = off
 	}
+	if f.live -= n; f.live == 0 && off > 0 {
+		s.reclaimed.Add(1) // what was before it went meanwhile
+	}
+	f.users--
+	s.reclaim(f)
 }
 
 func (s *segments) makeDir() error {
@@ -328,7 +334,9 @@ func (p *spilled) free() {
 	s.mem.freed(int64(p.n))
 	s.filesMu.Lock()
 	defer s.filesMu.Unlock()
-	p.file.live -= int64(p.n)
+	if p.file.live -= int64(p.n); p.file.live == 0 {
+		s.reclaimed.Add(1)
+	}
 	s.reclaim(p.file)
 }
 

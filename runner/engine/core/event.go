@@ -107,10 +107,10 @@ type TestEvent struct {
 // Tick tells the time; nothing else happened.
 type Tick struct{}
 
-// Memory says whether memory is short from now on.
+// Memory says whether memory, or the disk for what does not fit in it, is short from now on.
 type Memory struct{ Short bool }
 
-// Disk says whether the disk that the job writes to is full from now on: nothing new is
+// Disk says whether the disk of the job's store is full from now on: nothing new is
 // begun then.
 type Disk struct{ Full bool }
 
