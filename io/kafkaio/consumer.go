@@ -87,6 +87,7 @@ func newConsumer(c *Cluster, key consumerKey) (*consumer, error) {
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
 		// The end of a transaction takes an offset: the last one before the end, perhaps.
 		kgo.KeepControlRecords(),
+		kgo.WithPools(&consumers.records),
 		// The client would ask a partition again and again that answers with an error at once, as long as others have
 		// none: see rest.
 		kgo.KeepRetryableFetchErrors(),

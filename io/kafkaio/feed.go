@@ -62,6 +62,7 @@ var consumers struct {
 	consumersMu sync.Mutex
 	of          map[consumerKey][]*consumer
 	sweep       *time.Timer
+	records     recordPool
 }
 
 const (

@@ -62,12 +62,17 @@ func BenchmarkFeeds(b *testing.B) {
 				}
 				return nil, nil, false
 			})
-			f := &reader{Conf: readConfig{Cluster: Cluster{Brokers: broker.ListenAddrs()}, Topics: []string{"in"}}}
+			readers := make([]reader, c.partitions)
+			for p := range readers {
+				readers[p].Conf = readConfig{Cluster: Cluster{Brokers: broker.ListenAddrs()}, Topics: []string{"in"}}
+			}
+			b.ReportAllocs()
 			from := spent()
 			for b.Loop() {
 				var wg sync.WaitGroup
 				for p := range c.partitions {
 					wg.Go(func() {
+						f := &readers[p]
 						part, next := Partition{Topic: "in", Number: int32(p), Stop: math.MaxInt64}, int64(0)
 						for again := true; again; again = next < int64(c.each) {
 							t, err := f.read(b.Context(), newOffsets(offsetrange.Restriction{Start: next, End: math.MaxInt64}, 0), part, next, func(int64, Record) {})

@@ -28,7 +28,10 @@ var quiets struct {
 const askEvery = time.Second
 
 func (f *reader) key(p Partition) feedKey {
-	return feedKey{f.Conf.Cluster.id(), p.Topic, p.ID, p.Number, f.Conf.Isolated}
+	if f.cluster == "" {
+		f.cluster = f.Conf.Cluster.id()
+	}
+	return feedKey{f.cluster, p.Topic, p.ID, p.Number, f.Conf.Isolated}
 }
 
 // sawRecord says that there was a record.

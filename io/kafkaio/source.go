@@ -48,6 +48,7 @@ const lookEvery = 2 * time.Second
 type reader struct {
 	Conf readConfig
 
+	cluster  string                 // its id, which takes a moment to make
 	extract  func(Record) time.Time // for extractedTime
 	patience time.Duration          // with a topic that is missing; 0 is missingPatience
 }
@@ -122,18 +123,24 @@ func (f *reader) read(ctx context.Context, rt *offsets, p Partition, from int64,
 		if len(records) == 0 {
 			break
 		}
-		for len(records) > 0 && !t.over {
+		for len(records) > 0 {
 			n := min(claimRecords, len(records))
 			if err = f.take(rt, records[:n], &t, emit); err != nil {
 				fd.drop()
 				return t, err
 			}
+			if t.over {
+				break // the feed keeps what is behind the range
+			}
+			for _, rec := range records[:n] {
+				rec.Recycle()
+			}
 			records = records[n:]
+			fd.have = records
 		}
 		if t.over {
 			break
 		}
-		fd.have = nil
 	}
 	fd.put(t.next)
 	return t, nil
