@@ -47,6 +47,9 @@ type Batch interface {
 	// DeleteRange removes the keys in [lo, hi), those put earlier in this batch
 	// included. With hi at or below lo, or nil, it does nothing.
 	DeleteRange(lo, hi []byte)
+	// Grow makes room in an empty batch for about so many bytes of keys and values. A
+	// batch grows by itself; with room for all of it, it doesn't move on the way.
+	Grow(bytes int)
 	// Len is the number of operations, Bytes the memory they take.
 	Len() int
 	Bytes() int

@@ -44,6 +44,11 @@ func (s *jobStore) write(shards []*shardState, frozen []*layer, c *cut) (bytes i
 	}
 	b := st.NewBatch()
 	defer b.Close()
+	room := 64 << 10 // for the cut
+	for _, l := range frozen {
+		room += l.recordBytes()
+	}
+	b.Grow(room + room/8)
 	for i, l := range frozen {
 		if err := shards[i].writeLayer(b, st, l); err != nil {
 			return 0, err

@@ -29,6 +29,12 @@ const (
 	valueOverhead = 80
 )
 
+// recordBytes is about how many bytes the layer's records take in a batch.
+func (l *layer) recordBytes() int {
+	const each = 8 // for the lengths of a key and a value, and what makes a record's key of a cell's
+	return int(l.size()) - (valueOverhead-each)*len(l.values) - (cellOverhead-each)*len(l.cells)
+}
+
 func (v value) size(key string) int64 { return int64(len(key)+len(v.data)) + valueOverhead }
 
 // setValue sets a value that the layer doesn't have yet.

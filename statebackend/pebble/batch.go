@@ -30,6 +30,15 @@ func (s *store) newBatch() *pebble.Batch {
 	return s.db.NewBatch(pebble.WithMaxRetainedSizeBytes(keepBatch))
 }
 
+// Grow implements statebackend.Batch.
+func (b *batch) Grow(bytes int) {
+	if b.ready() == nil && b.ops == 0 {
+		// It has nothing yet, not even memory, so that closing it is for the order's sake.
+		_ = b.b.Close()
+		b.b = b.store.db.NewBatch(pebble.WithMaxRetainedSizeBytes(keepBatch), pebble.WithInitialSizeBytes(bytes))
+	}
+}
+
 // firstKey is at or below every key, and unlike the empty one a key to pebble.
 var firstKey = []byte{0}
 

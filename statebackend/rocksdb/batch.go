@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"slices"
 
 	"github.com/summerbeam/summerbeam/statebackend"
 )
@@ -43,6 +44,13 @@ var (
 
 func (s *store) NewBatch() statebackend.Batch {
 	return &batch{store: s, rep: make([]byte, headerLen)}
+}
+
+// Grow implements statebackend.Batch.
+func (b *batch) Grow(bytes int) {
+	if b.ops == 0 {
+		b.rep = slices.Grow(b.rep, bytes)
+	}
 }
 
 // ready tells whether the batch may be changed and written.

@@ -26,7 +26,12 @@ func testBatch(t *testing.T, open statebackend.Opener) {
 	if b.Len() != 0 || b.Bytes() != 0 {
 		t.Errorf("a reset batch has %d operations, %d bytes", b.Len(), b.Bytes())
 	}
+	b.Grow(10_000)
+	if b.Len() != 0 || b.Bytes() != 0 {
+		t.Errorf("a batch with room has %d operations, %d bytes", b.Len(), b.Bytes())
+	}
 	b.Put([]byte("x"), []byte("1"))
+	b.Grow(1)
 	must(t, s.Write(b, false))
 	want(t, s, kv{"x", "1"}) // and no a
 	for i := range 100 {
