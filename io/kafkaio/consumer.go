@@ -70,7 +70,7 @@ const (
 	// feedBytes is how much a full feed has: keys, values, and recordBytes for what a record weighs
 	// itself. It has room for some fetches of fetchBytes: when the partition that is read first has run out, the others
 	// should not be full yet.
-	feedBytes   = 8 << 20
+	feedBytes   = 4 << 20
 	recordBytes = 200
 	fetchBytes  = 1 << 20
 	// fullPatience is how long a full feed may keep the others waiting.
