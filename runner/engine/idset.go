@@ -2,31 +2,28 @@ package engine
 
 import "github.com/cespare/xxhash/v2"
 
-// idSet has the ids of timers that are in the store alone, by their hashes, so that the
-// store isn't asked for what it doesn't have. It may lack some: those of before a restart,
-// and those over its limit. Then has can't be relied on, and whoever uses it must count.
+// idSet has ids by their hashes, so that the store isn't asked for what it doesn't have. It may
+// lack some: those of before a restart, and those over its limit. So whoever uses it must
+// count.
 type idSet struct {
-	ids   map[uint64]struct{}
-	more  map[uint64]int // how many more ids have the hash
+	count map[uint32]uint32 // how many ids have the hash
 	n     int
 	limit int
 }
 
 // idBytes is about what an id takes.
-const idBytes = 16
+const idBytes = 14
+
+func idHash(sum uint64) uint32 { return uint32(sum ^ sum>>32) }
 
 func (s *idSet) add(id string) bool {
 	if s.n >= s.limit {
 		return false
 	}
-	if s.ids == nil {
-		s.ids, s.more = make(map[uint64]struct{}), make(map[uint64]int)
+	if s.count == nil {
+		s.count = make(map[uint32]uint32)
 	}
-	h := xxhash.Sum64String(id)
-	if _, ok := s.ids[h]; ok {
-		s.more[h]++
-	}
-	s.ids[h] = struct{}{}
+	s.count[idHash(xxhash.Sum64String(id))]++
 	s.n++
 	return true
 }
@@ -34,24 +31,22 @@ func (s *idSet) add(id string) bool {
 // remove takes an id out, or one that looks like it: then too few are left, and not too
 // many.
 func (s *idSet) remove(id string) bool {
-	h := xxhash.Sum64String(id)
-	if _, ok := s.ids[h]; !ok {
+	h := idHash(xxhash.Sum64String(id))
+	c, ok := s.count[h]
+	if !ok {
 		return false
 	}
-	s.n--
-	switch s.more[h] {
-	case 0:
-		delete(s.ids, h)
-	case 1:
-		delete(s.more, h)
-	default:
-		s.more[h]--
+	if s.n--; c > 1 {
+		s.count[h] = c - 1
+	} else {
+		delete(s.count, h)
 	}
 	return true
 }
 
-// may says that the id is in the set, or looks like one that is.
+// may says that the id is in the set, or looks like one that is: of a million, one in some
+// thousands does.
 func (s *idSet) may(id []byte) bool {
-	_, ok := s.ids[xxhash.Sum64(id)]
+	_, ok := s.count[idHash(xxhash.Sum64(id))]
 	return ok
 }
