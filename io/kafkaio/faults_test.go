@@ -91,7 +91,7 @@ func (r *running) fails(text string) {
 }
 
 // open connects to a broker that is made with options.
-func open(t *testing.T, opts ...kfake.Opt) *broker {
+func open(t testing.TB, opts ...kfake.Opt) *broker {
 	t.Helper()
 	c, err := kfake.NewCluster(opts...)
 	if err != nil {

@@ -69,17 +69,7 @@ type broker struct {
 
 func newBroker(t testing.TB, partitions int32, topics ...string) *broker {
 	t.Helper()
-	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(partitions, topics...))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.Close)
-	cl, err := kgo.NewClient(kgo.SeedBrokers(c.ListenAddrs()...), kgo.RecordPartitioner(kgo.ManualPartitioner()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(cl.Close)
-	return &broker{t: t, fake: c, cluster: kafkaio.Cluster{Brokers: c.ListenAddrs()}, cl: cl}
+	return open(t, kfake.NumBrokers(1), kfake.SeedTopics(partitions, topics...))
 }
 
 func (b *broker) produce(records ...*kgo.Record) {

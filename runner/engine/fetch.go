@@ -21,7 +21,10 @@ const (
 // fetch reads values that no layer has and that are not remembered, many at a time. Keys
 // are sorted; those it finds no good way for are left to be looked up.
 func (r *reader) fetch(keys []string) error {
-	keys = slices.DeleteFunc(keys, r.known)
+	keys = slices.DeleteFunc(keys, func(key string) bool {
+		_, ok := r.knownValue(key)
+		return ok
+	})
 	if len(keys) < fetchLeast {
 		return nil
 	}
@@ -61,15 +64,6 @@ func (r *reader) walk(st statebackend.Reader, keys []string) error {
 		most--
 		return most > 0 && len(keys) > 0
 	})
-}
-
-// known says whether a value can be read without the store.
-func (r *reader) known(key string) bool {
-	if _, ok := r.layered(key); ok {
-		return true
-	}
-	_, ok := r.shard.clean(r.below(), key)
-	return ok
 }
 
 // windowOfCell is how all keys of cells begin that are of the same key group, owner and
